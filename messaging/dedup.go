@@ -1,0 +1,78 @@
+package messaging
+
+import "sync"
+
+// maxDedupID bounds the ids that are remembered: a longer one is no id of ours
+// or of oslo.messaging, and remembering it would let a stranger fill memory.
+const maxDedupID = 128
+
+// dedup drops messages that a stream has had before: because a sender resent
+// what had arrived, or a broker redelivered what was handled while its
+// acknowledgement was lost. It knows which messages are still being handled: if
+// such a one comes again, over a new connection or a new channel of it, the new
+// delivery is the one to settle in the end.
+type dedup struct {
+	mu      sync.Mutex
+	running map[string]*Incoming
+	seen    map[string]struct{} // handled: the last len(ring) ids
+	ring    []string
+	next    int
+}
+
+func newDedup(n int) *dedup {
+	if n <= 0 {
+		return nil
+	}
+	return &dedup{running: make(map[string]*Incoming), seen: make(map[string]struct{}), ring: make([]string, n)}
+}
+
+// verdict is what begin says of a delivery.
+type verdict uint8
+
+const (
+	fresh   verdict = iota // handle it
+	handled                // it was handled before: acknowledge and drop it
+	adopted                // it is being handled: its handler will settle this delivery
+)
+
+// begin notes that in is being handled, unless its id is known.
+func (s *dedup) begin(in *Incoming) verdict {
+	if s == nil || in.ID == "" || len(in.ID) > maxDedupID {
+		return fresh
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.seen[in.ID]; ok {
+		return handled
+	}
+	if r, ok := s.running[in.ID]; ok {
+		if r.generation == in.generation && !in.Redelivered {
+			return handled // two copies at once: no redelivery, but a message sent twice
+		}
+		r.earlier = append(r.earlier, r.delivery)
+		r.delivery, r.generation = in.delivery, in.generation
+		return adopted
+	}
+	s.running[in.ID] = in
+	in.tracked = true
+	return fresh
+}
+
+// finish notes what became of in and returns the delivery to settle, and those
+// that it replaced: they are most likely dead, and if not they hold a place of
+// the prefetch.
+func (s *dedup) finish(in *Incoming, o Outcome) (last *Delivery, earlier []*Delivery) {
+	if !in.tracked {
+		return in.delivery, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, in.ID)
+	if o != Requeue {
+		delete(s.seen, s.ring[s.next])
+		s.ring[s.next] = in.ID // which is no part of a large body, by the Codec's contract
+		s.seen[in.ID] = struct{}{}
+		s.next = (s.next + 1) % len(s.ring)
+	}
+	return in.delivery, in.earlier
+}

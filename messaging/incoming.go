@@ -1,0 +1,130 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/patchbay-go/patchbay/internal/throttle"
+)
+
+// Incoming is a message that was received and decoded. It belongs to who
+// polled it, and is settled exactly once.
+type Incoming struct {
+	Envelope
+	Source      int       // index in Subscription.Sources
+	Redelivered bool      // the broker says that it was delivered before
+	Count       int       // earlier deliveries; -1: unknown
+	Deadline    time.Time // when the caller gives up; zero: unknown
+	Size        int       // bytes of the message's body as received
+
+	t          *Transport
+	codec      Codec         // of its wire format: replies use it too
+	caps       *Capabilities // of the peer it came from
+	lost       error
+	settled    atomic.Bool
+	tracked    bool      // by the stream's dedup, which then guards the following
+	delivery   *Delivery // the one to settle; a newer one after a reconnect
+	earlier    []*Delivery
+	generation int // of the stream's connection that it came over
+	dedup      *dedup
+}
+
+// Settle tells the broker what became of the message. The second call, and
+// every one after it, returns ErrSettled and does nothing. It is safe for
+// concurrent use. Nil means that the outcome was written: if it does not
+// arrive, the message comes again, and is dropped as a duplicate if it comes to
+// this stream. If the message came again already, over a new connection or
+// channel, it is that delivery which is settled. Requeue needs Capabilities.Requeue: without
+// it the error is ErrUnsupported, and the message still has to be settled.
+func (in *Incoming) Settle(ctx context.Context, o Outcome) error {
+	if o == Requeue && !in.caps.Requeue {
+		return &OpError{Op: "settling", Err: fmt.Errorf("%w: requeue", ErrUnsupported)}
+	}
+	if in.settled.Swap(true) {
+		return &OpError{Op: "settling", Err: ErrSettled}
+	}
+	last, earlier := in.dedup.finish(in, o)
+	err := last.Settle(ctx, o)
+	for _, d := range earlier {
+		_ = d.Settle(ctx, o)
+	}
+	if f := in.t.opts.Trace.Settled; f != nil {
+		f(in, o, err)
+	}
+	if err != nil {
+		return &OpError{Op: "settling", Err: err}
+	}
+	return nil
+}
+
+// codecFor returns the codec of a message's content type.
+func (t *Transport) codecFor(m *Message) Codec {
+	for _, c := range t.codecs {
+		if c.Accepts(m) {
+			return c
+		}
+	}
+	return nil
+}
+
+// decode makes an Incoming of a delivery.
+func (t *Transport) decode(d *Delivery, kind Kind) (*Incoming, error) {
+	in := &Incoming{
+		Source: d.Source, Redelivered: d.Redelivered, Count: d.Count, Size: len(d.Body),
+		t: t, delivery: d, lost: d.Lost,
+	}
+	in.Kind = kind
+	if d.Lost != nil {
+		in.CallID, in.Final = d.CorrelationID, true
+		return in, nil //nolint:nilerr // the loss is what the message says
+	}
+	if limit := t.opts.MaxMessage; limit > 0 && int64(len(d.Body)) > limit {
+		return nil, fmt.Errorf("%w: %w: %d bytes, the limit is %d", ErrUndecodable, ErrTooLarge, len(d.Body), limit)
+	}
+	in.codec = t.codecFor(&d.Message)
+	if in.codec == nil {
+		return nil, fmt.Errorf("%w: content type %.64q", ErrUndecodable, d.ContentType)
+	}
+	if err := in.codec.Decode(&d.Message, &in.Envelope); err != nil {
+		return nil, err
+	}
+	if in.Timeout > 0 {
+		in.Deadline = time.Now().Add(in.Timeout)
+	}
+	return in, nil
+}
+
+// undecodable counts, tells and drops a delivery that cannot be decoded, so
+// that it does not come back.
+func (t *Transport) undecodable(ctx context.Context, d *Delivery, from string, err error) {
+	t.count.undecodable.Add(1)
+	t.noise.warn("patchbay: dropped a message that cannot be decoded", "from", from, "error", err)
+	if f := t.opts.Trace.Undecodable; f != nil {
+		f(d, err)
+	}
+	if err := d.Settle(ctx, Drop); err != nil && !errors.Is(err, ErrConnLost) {
+		t.opts.Logger.Warn("patchbay: dropping a message", "from", from, "error", err)
+	}
+}
+
+// quiet logs what a stranger can cause at will, and with it the number of lines
+// that it did not log.
+type quiet struct {
+	log   *slog.Logger
+	limit throttle.Limit
+}
+
+func (q *quiet) warn(msg string, args ...any) {
+	others, ok := q.limit.Allow()
+	if !ok {
+		return
+	}
+	if others > 0 {
+		args = append(args, "not_logged", others)
+	}
+	q.log.Warn(msg, args...)
+}

@@ -1,0 +1,184 @@
+package messaging
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// This file keeps a Stream listening: it opens the first connection and
+// replaces lost ones.
+
+// connect opens a connection and subscribes, again and again until it has
+// succeeded or ctx ends. The first time a permanent failure ends it too.
+func (s *Stream) connect(ctx context.Context, pause, first bool) (*generation, error) {
+	b := s.t.backoff()
+	for {
+		g, err := s.attempt(ctx, pause, first)
+		switch {
+		case err == nil:
+			return g, nil
+		case ctx.Err() != nil:
+			return nil, err
+		case isPermanent(err) && first:
+			return nil, err
+		}
+		s.tellFailing(err)
+		if !first {
+			s.t.opts.Logger.Warn("patchbay: cannot listen again yet", "from", describe(&s.sub), "error", err)
+		}
+		if werr := b.wait(ctx); werr != nil {
+			return nil, gaveUp(werr, err)
+		}
+		pause = false
+	}
+}
+
+func (s *Stream) tellFailing(err error) {
+	s.mu.Lock()
+	s.why = err
+	s.mu.Unlock()
+	if s.hooks.failing != nil {
+		s.hooks.failing(err)
+	}
+}
+
+func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, error) {
+	conn, err := s.open(ctx, pause, first)
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
+	if s.sub.Group != "" && !g.caps.Groups {
+		s.release(ctx, g)
+		return nil, fmt.Errorf("%w: groups", ErrUnsupported)
+	}
+	g.listener, err = conn.Listen(ctx, s.sub)
+	if err != nil {
+		s.release(ctx, g)
+		return nil, err
+	}
+	g.address = g.listener.Address()
+	return g, nil
+}
+
+// open returns the connection to listen on.
+func (s *Stream) open(ctx context.Context, pause, first bool) (Conn, error) {
+	if s.t.driver.SingleConn() {
+		c, err := s.t.pool.get(ctx, "", 0)
+		if err != nil {
+			return nil, err
+		}
+		return c.Conn, nil
+	}
+	c, err := s.dialer.dial(ctx, pause, !first, func(err error) bool {
+		s.tellFailing(err)
+		return true
+	})
+	if err == nil {
+		s.t.count.conns.Add(1)
+	}
+	return c, err
+}
+
+// release ends a generation's connection. One that is the whole transport's
+// lives on without the listener.
+func (s *Stream) release(ctx context.Context, g *generation) {
+	if s.t.driver.SingleConn() {
+		if g.listener != nil {
+			_ = g.listener.Close(ctx) // Stream.Close has told why it failed
+		}
+		return
+	}
+	s.t.closeWithin(ctx, g.conn)
+	s.t.count.conns.Add(-1)
+}
+
+// became makes g the present generation, and wakes the pollers. It reports
+// false, and ends g, if the stream was stopped meanwhile.
+func (s *Stream) became(g *generation) bool {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		s.release(s.work, g)
+		return false
+	}
+	s.number++
+	g.number = s.number
+	s.gen, s.since, s.why = g, time.Now(), nil
+	s.wake()
+	s.mu.Unlock()
+	if f := s.t.opts.Trace.Listening; f != nil {
+		f(s.sub, g.number)
+	}
+	return true
+}
+
+// wake tells who waits that gen or stopped changed. s.mu is held.
+func (s *Stream) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// keep replaces lost connections until the stream is stopped.
+func (s *Stream) keep() {
+	defer close(s.kept)
+	for {
+		g, err := s.current(s.work)
+		if err != nil {
+			return
+		}
+		select {
+		case <-g.conn.Done():
+		case <-g.broken: // the listener alone, or a poller saw it first
+		case <-s.work.Done():
+			return
+		}
+		s.mu.Lock()
+		if s.stopped {
+			s.mu.Unlock()
+			return // Close ends it
+		}
+		why := g.lost() // before we end it ourselves
+		s.gen, s.since, s.why = nil, time.Now(), why
+		s.wake()
+		s.mu.Unlock()
+		ctx, cancel := context.WithTimeout(s.work, lostConnTime)
+		s.release(ctx, g)
+		cancel()
+		if !s.t.driver.SingleConn() { // else it is the pool's, which tells
+			s.t.connLost("a listening connection", why)
+		}
+		n, err := s.connect(s.work, true, false)
+		if err != nil {
+			return
+		}
+		if !s.became(n) {
+			return
+		}
+		s.t.opts.Logger.Info("patchbay: listening again", "from", describe(&s.sub))
+		if n.address != g.address && s.hooks.moved != nil {
+			s.hooks.moved(g.address)
+		}
+	}
+}
+
+// current returns the present generation; it waits while there is none.
+func (s *Stream) current(ctx context.Context) (*generation, error) {
+	for {
+		s.mu.Lock()
+		g, changed, stopped := s.gen, s.changed, s.stopped
+		s.mu.Unlock()
+		switch {
+		case stopped:
+			return nil, ErrClosed
+		case g != nil:
+			return g, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}

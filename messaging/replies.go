@@ -1,0 +1,261 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// replyPrefetch is how many replies may wait in the client: they are cheap to
+// handle, so many.
+const replyPrefetch = 1024
+
+// address returns the reply address, once replies sent to it arrive. The
+// first call opens the transport's one reply listener.
+func (r *callTable) address(ctx context.Context) (string, error) {
+	for {
+		r.mu.Lock()
+		s := r.stream
+		if s == nil && r.opening == nil {
+			opening := make(chan struct{})
+			if !r.t.start(func() { r.listen(opening) }) {
+				r.mu.Unlock()
+				return "", ErrClosed
+			}
+			r.opening, r.openErr = opening, nil
+			r.t.pool.slots[0].fill() // the request needs a connection too, at the same time
+		}
+		opening := r.opening
+		r.mu.Unlock()
+		if s != nil {
+			g, err := s.current(ctx)
+			if err != nil {
+				return "", err
+			}
+			return g.address, nil
+		}
+		select {
+		case <-opening:
+		case <-ctx.Done():
+			return "", gaveUp(context.Cause(ctx), r.lastError())
+		}
+		if err := r.lastError(); err != nil {
+			return "", err
+		}
+	}
+}
+
+// isAt reports whether replies to that address still reach us.
+func (r *callTable) isAt(address string) bool {
+	r.mu.Lock()
+	s := r.stream
+	r.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gen != nil && s.gen.address == address
+}
+
+func (r *callTable) lastError() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.openErr
+}
+
+// failing keeps why the opening under way fails, for callers that give up.
+func (r *callTable) failing(err error) {
+	r.mu.Lock()
+	r.openErr = err
+	r.mu.Unlock()
+}
+
+// listen opens the reply stream and delivers what it receives to the calls,
+// until the transport closes. It outlives the call that caused it.
+func (r *callTable) listen(opening chan struct{}) {
+	s, err := r.t.listen(r.t.life, Subscription{
+		Reply:    "reply_" + newID(),
+		Prefetch: replyPrefetch,
+	}, streamHooks{moved: r.moved, failing: r.failing})
+	r.mu.Lock()
+	r.stream, r.openErr, r.opening = s, err, nil
+	r.mu.Unlock()
+	close(opening)
+	if err != nil {
+		return
+	}
+	for {
+		in, err := s.Poll(r.t.life)
+		if err != nil {
+			return
+		}
+		r.receive(in)
+	}
+}
+
+// moved is told by the stream that it listens at another address than before:
+// what was sent to the old one is lost, so its calls end now.
+func (r *callTable) moved(from string) {
+	r.fail(fmt.Errorf("%w with its connection", ErrReplyLost), func(c *call) bool { return c.reply == from })
+}
+
+func (r *callTable) receive(in *Incoming) {
+	t := r.t
+	if in.lost != nil {
+		r.deliver(in.CallID, event{err: fmt.Errorf("%w: %w", ErrServerLost, in.lost)}, true)
+		return
+	}
+	ev := event{beat: in}
+	if in.Final {
+		ev = event{reply: &in.Envelope}
+	}
+	if !r.deliver(in.CallID, ev, in.Final) {
+		r.unexpected(in)
+	}
+	// A reply that cannot be acknowledged comes again, and is dropped then.
+	_ = in.Settle(t.life, Ack)
+}
+
+// unexpected handles a reply or a heartbeat for no call that waits.
+func (r *callTable) unexpected(in *Incoming) {
+	if !in.Final {
+		r.t.abandon(in)
+		return
+	}
+	r.t.count.replyDropped.Add(1)
+	if f := r.t.opts.Trace.ReplyDropped; f != nil {
+		f(in.CallID)
+	}
+}
+
+// Reply sends e as the reply to in, in the wire format of the request, and
+// waits for its outcome. It fills in e's Kind and CallID. A reply address that is
+// not there may be that of a caller which is reconnecting: it is tried again for
+// Options.ReplyWindow, or until the caller's deadline. Then the error is
+// ErrReplyRefused, and further replies to that address have one attempt for a
+// while.
+func (t *Transport) Reply(ctx context.Context, in *Incoming, e *Envelope) error {
+	until := time.Now().Add(max(0, t.opts.ReplyWindow))
+	if !in.Deadline.IsZero() && in.Deadline.Before(until) {
+		until = in.Deadline
+	}
+	b := t.backoff()
+	for {
+		err := t.ReplyOnce(ctx, in, e)
+		if !errors.Is(err, ErrNoRoute) || errors.Is(err, ErrReplyRefused) {
+			return err
+		}
+		to := Address{Kind: KindReply, Direct: in.ReplyTo}
+		wait := min(b.next(), time.Second)
+		if time.Now().Add(wait).After(until) {
+			if t.refuse.add(in.ReplyTo) {
+				t.noise.warn("patchbay: abandoned replies, their address is gone", "address", in.ReplyTo)
+			}
+			return t.refused(to)
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return &OpError{Op: "replying to", Addr: to.String(), Err: fmt.Errorf("%w: %w", ErrNoRoute, err)}
+		}
+	}
+}
+
+// ReplyOnce is Reply without the patience: if the address is not there, the
+// error is ErrNoRoute at once, and ErrReplyRefused too only if Reply gave that
+// address up a short while ago. For who must not wait on behalf of a caller that
+// may be gone, and can call Reply elsewhere.
+func (t *Transport) ReplyOnce(ctx context.Context, in *Incoming, e *Envelope) error {
+	e.Kind, e.CallID = KindReply, in.CallID
+	to := Address{Kind: KindReply, Direct: in.ReplyTo}
+	if in.ReplyTo == "" || in.CallID == "" {
+		return &OpError{Op: "replying", Err: fmt.Errorf("%w: nobody waits for a reply", ErrInvalidTarget)}
+	}
+	given := e.ID
+	if given == "" && e.Final && len(in.CallID) <= idLength {
+		e.ID = in.CallID // a call has one final reply
+	}
+	err := t.sendReply(ctx, to, e, &SendOptions{Codec: in.codec, Mandatory: in.caps.Mandatory})
+	e.ID = given
+	switch {
+	case err == nil:
+		t.refuse.forget(in.ReplyTo) // its owner came back
+	case errors.Is(err, ErrNoRoute) && t.refuse.has(in.ReplyTo):
+		return t.refused(to)
+	}
+	return err
+}
+
+// maxReplySends bounds how often one reply is sent.
+const maxReplySends = 5
+
+// sendReply sends a reply, and again if the outcome is unknown because its
+// connection was lost: of replies, and of heartbeats, one too many does no harm,
+// since a caller takes the first reply and drops the others.
+func (t *Transport) sendReply(ctx context.Context, to Address, e *Envelope, o *SendOptions) error {
+	for n := 1; ; n++ {
+		err := t.Send(ctx, to, e, o)
+		if !errors.Is(err, ErrOutcomeUnknown) || n == maxReplySends || ctx.Err() != nil || t.isClosed() {
+			return err
+		}
+	}
+}
+
+func (t *Transport) refused(to Address) error {
+	t.count.replyRefused.Add(1)
+	return &OpError{Op: "replying to", Addr: to.String(), Err: fmt.Errorf("%w: %w", ErrNoRoute, ErrReplyRefused)}
+}
+
+// refusals remembers reply addresses that are not there, so that they are waited
+// for once, not again for each reply.
+type refusals struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+}
+
+const (
+	refusalTime = time.Minute
+	refusalMax  = 1024
+)
+
+func newRefusals() *refusals { return &refusals{until: make(map[string]time.Time)} }
+
+func (r *refusals) has(address string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.until) == 0 {
+		return false
+	}
+	until, ok := r.until[address]
+	if ok && time.Now().After(until) {
+		delete(r.until, address)
+		ok = false
+	}
+	return ok
+}
+
+func (r *refusals) forget(address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.until, address)
+}
+
+// add remembers the address and reports whether it was unknown.
+func (r *refusals) add(address string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.until[address]; ok {
+		return false
+	}
+	if len(r.until) >= refusalMax {
+		now := time.Now()
+		for a, until := range r.until {
+			if now.After(until) || len(r.until) >= refusalMax {
+				delete(r.until, a)
+			}
+		}
+	}
+	r.until[address] = time.Now().Add(refusalTime)
+	return true
+}

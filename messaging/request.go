@@ -1,0 +1,285 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Request sends e as a call and waits for the reply that ends it. It fills in
+// e.ID, e.CallID, e.ReplyTo and e.Timeout. ctx must have a deadline: a call
+// without one could wait for ever. The reply may be a failure
+// (Envelope.Failed): that is the caller's to interpret.
+//
+// An error is an *OpError and matches one of
+//   - ErrNotSent, ErrNoRoute, ErrRejected, ErrOutcomeUnknown: the outcome of the
+//     sending; unknown means that its connection was lost before any answer
+//   - ErrTimeout: the deadline passed
+//   - ErrServerLost: with e.Monitor set, neither heartbeat nor reply came for
+//     that long; or a driver without a broker saw the server go
+//   - ErrReplyLost: the address that the reply would be sent to is gone
+//   - context.Canceled, ErrClosed
+func (t *Transport) Request(ctx context.Context, to Address, e *Envelope, o *SendOptions) (*Envelope, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		return nil, &OpError{Op: "calling", Addr: to.String(), Err: fmt.Errorf("%w: %w: a call needs a deadline", ErrNotSent, ErrPermanent)}
+	}
+	if o == nil {
+		o = &SendOptions{}
+	}
+	tries := 0
+	for {
+		reply, err := t.request(ctx, to, e, o, &tries)
+		if err == nil {
+			return reply, nil
+		}
+		// What dispatch reported was tried again already. The rest is a late "not
+		// sent", or found out before there was anything to send.
+		op, isOp := err.(*OpError) //nolint:errorlint // only the outermost
+		switch {
+		case isOp:
+			return nil, &OpError{Op: "calling", Addr: to.String(), Err: op.Err}
+		case errors.Is(err, errMoved):
+		case !t.retry(ctx, to, o, &tries, err):
+			return nil, &OpError{Op: "calling", Addr: to.String(), Err: err}
+		}
+	}
+}
+
+// errMoved: the reply address of a request that is not sent yet is not ours any
+// more.
+var errMoved = errors.New("the reply address has changed")
+
+func (t *Transport) request(ctx context.Context, to Address, e *Envelope, o *SendOptions, tries *int) (*Envelope, error) {
+	if o.Retry != 0 {
+		// The reply listener would wait for a connection until ctx ends.
+		if _, err := t.pool.get(ctx, o.OrderKey, 1); err != nil {
+			return nil, err
+		}
+	}
+	reply, err := t.calls.address(ctx)
+	if err != nil {
+		return nil, &OpError{Op: "listening for replies", Err: fmt.Errorf("%w: %w", ErrNotSent, err)}
+	}
+	if e.ID == "" {
+		e.ID = newID()
+	}
+	c := t.calls.add(to, e.ID, reply)
+	defer c.release()
+	defer t.calls.remove(c)
+	e.CallID, e.ReplyTo = c.id, reply
+	c.refs.Add(1) // the driver's
+	if err := t.dispatch(ctx, to, e, o, c, &c.sending, tries, true); err != nil {
+		c.refs.Add(-1)
+		return nil, err
+	}
+	answer, err := c.wait(ctx, e.Monitor)
+	if err != nil && c.beat != nil {
+		t.abandon(c.beat)
+	}
+	return answer, err
+}
+
+// call is one call that waits, and the Completion of its request. It is
+// pooled: the caller and the driver each hold a reference.
+type call struct {
+	sending
+	to     Address
+	id     string
+	reply  string     // the address it waits at
+	events chan event // replies, failures and heartbeats
+	beat   *Incoming  // the last heartbeat; the caller's own
+	refs   atomic.Int32
+	alarm  alarm
+}
+
+// event is one of what may happen to a call: a reply, a failure, a heartbeat.
+type event struct {
+	reply *Envelope
+	err   error
+	beat  *Incoming
+}
+
+// tell adds an event. The channel has room for everything that ends a call; a
+// heartbeat is told only while nothing else is, so that it takes no such room.
+func (c *call) tell(e event) {
+	if e.beat != nil && len(c.events) > 0 {
+		return
+	}
+	select {
+	case c.events <- e:
+	default:
+	}
+}
+
+// Complete implements Completion.
+func (c *call) Complete(err error) {
+	c.settle(c.to, err)
+	if err != nil {
+		c.tell(event{err: err})
+	}
+	c.release()
+}
+
+// wait waits for the end of the call.
+func (c *call) wait(ctx context.Context, monitor time.Duration) (*Envelope, error) {
+	var silence <-chan time.Time
+	var timer *time.Timer
+	if monitor > 0 {
+		timer = time.NewTimer(monitor)
+		defer timer.Stop()
+		silence = timer.C
+	}
+	done, expired := c.alarm.set(ctx)
+	defer c.alarm.stop()
+	for {
+		select {
+		case ev := <-c.events:
+			switch {
+			case ev.reply != nil:
+				return ev.reply, nil
+			case ev.err != nil:
+				return nil, ev.err
+			case timer != nil:
+				timer.Reset(monitor)
+				c.beat = ev.beat
+			}
+		case <-silence:
+			return nil, fmt.Errorf("%w: no heartbeat for %v", ErrServerLost, monitor)
+		case <-done:
+			return nil, gaveUpCall(ctx)
+		case <-expired:
+			return nil, gaveUpCall(ctx)
+		}
+	}
+}
+
+// gaveUpCall returns the error of a call whose context ended.
+func gaveUpCall(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	switch {
+	case cause == context.DeadlineExceeded: //nolint:errorlint // the plain one says nothing more than ErrTimeout
+		return ErrTimeout
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", ErrTimeout, cause)
+	}
+	return cause
+}
+
+func (c *call) release() {
+	if c.refs.Add(-1) > 0 {
+		return
+	}
+	for {
+		select {
+		case <-c.events:
+			continue
+		default:
+		}
+		break
+	}
+	table := c.t.calls
+	*c = call{events: c.events, alarm: c.alarm}
+	table.pool.Put(c)
+}
+
+// callTable matches replies to the calls that wait. It is sharded, since every
+// call takes a lock in it twice.
+type callTable struct {
+	t       *Transport
+	shards  [16]callShard
+	pool    sync.Pool // *call
+	mu      sync.Mutex
+	stream  *Stream       // of replies; nil until the first call
+	opening chan struct{} // closed when the opening under way has ended
+	openErr error         // of the last opening; while one is under way, why it fails so far
+}
+
+type callShard struct {
+	mu      sync.Mutex
+	calls   map[string]*call  // that wait here
+	watched map[string]*Watch // that are handled here
+}
+
+func newCallTable(t *Transport) *callTable {
+	r := &callTable{t: t}
+	r.pool.New = func() any { return &call{events: make(chan event, 4)} }
+	for i := range r.shards {
+		r.shards[i] = callShard{calls: make(map[string]*call), watched: make(map[string]*Watch)}
+	}
+	return r
+}
+
+func (r *callTable) shard(id string) *callShard {
+	return &r.shards[maphash.String(r.t.seed, id)%uint64(len(r.shards))]
+}
+
+// add enters a call under its message's id, or under another if a call with
+// that id waits already.
+func (r *callTable) add(to Address, id, reply string) *call {
+	c := r.pool.Get().(*call)
+	c.sending = sending{t: r.t}
+	c.to, c.id, c.reply = to, id, reply
+	c.refs.Store(1)
+	for !r.enter(c) {
+		c.id = newID()
+	}
+	r.t.count.calls.Add(1)
+	return c
+}
+
+func (r *callTable) enter(c *call) bool {
+	s := r.shard(c.id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, taken := s.calls[c.id]; taken {
+		return false
+	}
+	s.calls[c.id] = c
+	return true
+}
+
+func (r *callTable) remove(c *call) {
+	s := r.shard(c.id)
+	s.mu.Lock()
+	if s.calls[c.id] == c { // else it was answered, and the id may be another's
+		delete(s.calls, c.id)
+	}
+	s.mu.Unlock()
+	r.t.count.calls.Add(-1)
+}
+
+// deliver tells the call with that id, if it waits; a final event is its last.
+func (r *callTable) deliver(id string, ev event, final bool) bool {
+	s := r.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock() // held while telling: the call cannot be recycled meanwhile
+	c, ok := s.calls[id]
+	if !ok {
+		return final && s.tellWatch(id)
+	}
+	if final {
+		delete(s.calls, id)
+	}
+	c.tell(ev)
+	return true
+}
+
+// fail ends every call for which which says so.
+func (r *callTable) fail(err error, which func(*call) bool) {
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		for _, c := range s.calls {
+			if which(c) {
+				c.tell(event{err: err})
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (r *callTable) failAll(err error) { r.fail(err, func(*call) bool { return true }) }

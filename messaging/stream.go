@@ -1,0 +1,296 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// defaultPrefetch is used where a Subscription does not say.
+const defaultPrefetch = 64
+
+// Stream receives what Listen subscribed to, across lost connections: it opens
+// another and subscribes again with the same names. It is safe for concurrent
+// use.
+type Stream struct {
+	t      *Transport
+	sub    Subscription
+	kinds  []Kind // of the sources
+	hooks  streamHooks
+	dialer *dialer
+	dedup  *dedup
+
+	work   context.Context //nolint:containedctx // the keeper's lifetime: it ends with Stop
+	cancel context.CancelFunc
+	kept   chan struct{} // closed when the keeper has ended
+
+	mu      sync.Mutex    // protects the following
+	gen     *generation   // nil while there is no connection
+	number  int           // of generations so far
+	since   time.Time     // when gen last changed
+	why     error         // there is no generation
+	changed chan struct{} // closed and replaced when gen or stopped changes
+	stopped bool
+	last    *generation // the one that Stop found: Close ends it
+	closing bool
+
+	closed   chan struct{} // closed when Close is done
+	closeErr error         // set before
+}
+
+// streamHooks tell the reply table what it must know of its stream.
+type streamHooks struct {
+	moved   func(from string) // the reply address is another one now
+	failing func(err error)   // the first connection cannot be opened yet
+}
+
+// generation is one connection of a stream, with what it listens with.
+type generation struct {
+	number   int
+	conn     Conn
+	listener Listener
+	address  string
+	caps     Capabilities
+	broken   chan struct{} // closed when a poller saw it fail
+	why      error         // what it saw; set before broken is closed
+	once     sync.Once
+}
+
+// fail tells the keeper what a poller saw.
+func (g *generation) fail(err error) {
+	g.once.Do(func() {
+		g.why = err
+		close(g.broken)
+	})
+}
+
+// lost returns why the generation ended, once broken or Done is closed.
+func (g *generation) lost() error {
+	if err := g.conn.Err(); err != nil {
+		return err
+	}
+	return g.why
+}
+
+// Listen subscribes and returns a Stream once messages that are sent from then
+// on arrive. It waits for a connection, and tries again, until ctx ends; a
+// permanent failure (ErrAuth, a *PreconditionError) ends it at once. An empty
+// sub.Instance and a zero sub.Prefetch are filled in. The transport never
+// sends and listens on one connection, unless its driver needs that.
+func (t *Transport) Listen(ctx context.Context, sub Subscription) (*Stream, error) {
+	s, err := t.listen(ctx, sub, streamHooks{})
+	if err != nil {
+		return nil, opError("listening on", describe(&sub), err)
+	}
+	return s, nil
+}
+
+func describe(sub *Subscription) string {
+	switch {
+	case sub.Reply != "":
+		return fmt.Sprintf("reply address %q", sub.Reply)
+	case len(sub.Sources) == 0:
+		return "nothing"
+	}
+	return sub.Sources[0].String()
+}
+
+func (t *Transport) listen(ctx context.Context, sub Subscription, hooks streamHooks) (*Stream, error) {
+	if sub.Instance == "" {
+		sub.Instance = newID()
+	}
+	if sub.Prefetch <= 0 {
+		sub.Prefetch = defaultPrefetch
+	}
+	if (len(sub.Sources) == 0) == (sub.Reply == "") {
+		return nil, fmt.Errorf("%w: a subscription has sources or a reply address", ErrInvalidTarget)
+	}
+	s := &Stream{
+		t: t, sub: sub, hooks: hooks, dialer: t.newDialer(),
+		kept: make(chan struct{}), changed: make(chan struct{}), closed: make(chan struct{}),
+	}
+	kind := KindReply
+	for i, a := range sub.Sources {
+		if i == 0 {
+			kind = a.Kind
+		}
+		s.kinds = append(s.kinds, a.Kind)
+	}
+	if kind != KindReply {
+		s.dedup = newDedup(t.opts.Dedup)
+	}
+	s.work, s.cancel = context.WithCancel(t.life)
+	ctx, done := t.bound(ctx)
+	defer done()
+	g, err := s.connect(ctx, false, true)
+	if err != nil {
+		s.cancel()
+		return nil, err
+	}
+	if !t.adopt(s) {
+		s.cancel()
+		s.release(ctx, g)
+		return nil, ErrClosed
+	}
+	if !s.became(g) {
+		return nil, ErrClosed
+	}
+	return s, nil
+}
+
+// adopt starts the keeper of a stream whose first connection is there.
+func (t *Transport) adopt(s *Stream) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.streams[s] = struct{}{}
+	t.count.streams.Add(1)
+	t.wg.Go(s.keep)
+	return true
+}
+
+// Poll returns the next message. It may be called concurrently. While the
+// connection is down it waits for the next one. It returns ErrClosed after
+// Stop, Close or Transport.Close, and ctx's cause when that ends: nothing is lost
+// then. What cannot be decoded, and duplicates, never reach the poller.
+func (s *Stream) Poll(ctx context.Context) (*Incoming, error) {
+	for {
+		g, err := s.current(ctx)
+		if err != nil {
+			return nil, s.pollError(err)
+		}
+		d, err := g.listener.Poll(ctx)
+		if err == nil {
+			if in := s.accept(ctx, g, d); in != nil {
+				return in, nil
+			}
+			continue
+		}
+		if ctx.Err() != nil && !errors.Is(err, ErrConnLost) {
+			return nil, s.pollError(context.Cause(ctx))
+		}
+		g.fail(err) // unless the stream is stopped, the keeper replaces it
+		select {
+		case <-ctx.Done():
+			return nil, s.pollError(context.Cause(ctx))
+		case <-s.gone(g):
+		}
+	}
+}
+
+func (s *Stream) pollError(err error) error {
+	return &OpError{Op: "polling", Addr: describe(&s.sub), Err: err}
+}
+
+// gone returns a channel that is closed when g is no longer the present
+// generation.
+func (s *Stream) gone(g *generation) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gen == g && !s.stopped {
+		return s.changed
+	}
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// accept decodes a delivery, and returns nil if nobody is to see it.
+func (s *Stream) accept(ctx context.Context, g *generation, d *Delivery) *Incoming {
+	kind := KindReply
+	if d.Source >= 0 && d.Source < len(s.kinds) {
+		kind = s.kinds[d.Source]
+	}
+	in, err := s.t.decode(d, kind)
+	if err != nil {
+		// A delivery in hand is settled even if the poller leaves.
+		s.t.undecodable(context.WithoutCancel(ctx), d, describe(&s.sub), err)
+		return nil
+	}
+	in.generation, in.dedup, in.caps = g.number, s.dedup, &g.caps
+	switch s.dedup.begin(in) {
+	case handled:
+		_ = d.Settle(context.WithoutCancel(ctx), Ack) // if it is lost, the message is dropped again
+		fallthrough
+	case adopted:
+		s.t.count.duplicates.Add(1)
+		if f := s.t.opts.Trace.Duplicate; f != nil {
+			f(in.ID, in.Redelivered)
+		}
+		return nil
+	}
+	s.t.count.received.Add(1)
+	if f := s.t.opts.Trace.Received; f != nil {
+		f(in)
+	}
+	return in
+}
+
+// Stop ends the subscription: no new messages, those prefetched but not polled
+// go back unharmed, and those polled can still be settled and answered. It
+// returns how many went back. It may be called while the connection is down.
+func (s *Stream) Stop(ctx context.Context) (returned int, err error) {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return 0, nil
+	}
+	s.stopped = true
+	g := s.gen
+	s.gen, s.last = nil, g
+	s.wake()
+	s.mu.Unlock()
+	s.cancel()
+	if g == nil {
+		return 0, nil
+	}
+	if returned, err = g.listener.Stop(ctx); err != nil && !errors.Is(err, ErrConnLost) && !errors.Is(err, ErrClosed) {
+		return returned, opError("stopping to listen on", describe(&s.sub), err)
+	}
+	return returned, nil
+}
+
+// Close frees the subscription, its private queues and its connection. It
+// implies Stop. What was polled and not settled goes back. It may be called
+// again, and concurrently: the first call works, the others wait for it until
+// their own ctx ends.
+func (s *Stream) Close(ctx context.Context) error {
+	s.mu.Lock()
+	first := !s.closing
+	s.closing = true
+	s.mu.Unlock()
+	if first {
+		s.closeErr = s.end(ctx)
+		close(s.closed)
+		return s.closeErr
+	}
+	select {
+	case <-s.closed:
+		return s.closeErr
+	case <-ctx.Done():
+		return &OpError{Op: "closing the listener of", Addr: describe(&s.sub), Err: context.Cause(ctx)}
+	}
+}
+
+func (s *Stream) end(ctx context.Context) error {
+	_, err := s.Stop(ctx)
+	<-s.kept
+	s.mu.Lock()
+	g := s.last
+	s.mu.Unlock()
+	if g != nil {
+		if cerr := g.listener.Close(ctx); cerr != nil && !errors.Is(cerr, ErrConnLost) && !errors.Is(cerr, ErrClosed) && err == nil {
+			err = opError("closing the listener of", describe(&s.sub), cerr)
+		}
+		s.release(ctx, g)
+	}
+	s.t.mu.Lock()
+	delete(s.t.streams, s)
+	s.t.mu.Unlock()
+	s.t.count.streams.Add(-1)
+	return err
+}

@@ -1,0 +1,93 @@
+package messaging
+
+import (
+	"context"
+	"time"
+)
+
+// Watch is the server's end of a monitored call: it sends the heartbeats, and
+// learns that the caller does not wait any more.
+//
+// The heartbeats carry a reply address of the server. A caller that gave up
+// tells it at once, and again for each heartbeat of a call it does not know. This
+// is an addition to oslo.messaging, whose clients ignore the address: for their
+// calls, Gone is closed only when nobody is at the caller's address.
+type Watch struct {
+	t       *Transport
+	in      *Incoming
+	address string
+	gone    chan struct{}
+	ended   bool // gone is closed; guarded by the shard's lock
+}
+
+// Watch begins to watch a monitored call. It opens the transport's reply
+// listener if there is none yet. Close it when the call is answered.
+func (t *Transport) Watch(ctx context.Context, in *Incoming) (*Watch, error) {
+	address, err := t.calls.address(ctx)
+	if err != nil {
+		return nil, &OpError{Op: "listening for the end of a call", Err: err}
+	}
+	w := &Watch{t: t, in: in, address: address, gone: make(chan struct{})}
+	s := t.calls.shard(in.CallID)
+	s.mu.Lock()
+	s.watched[in.CallID] = w
+	s.mu.Unlock()
+	return w, nil
+}
+
+// Beat sends one heartbeat and waits for its outcome. ErrReplyRefused and
+// ErrNoRoute mean that the caller is gone.
+func (w *Watch) Beat(ctx context.Context) error {
+	return w.t.Reply(ctx, w.in, &Envelope{ReplyTo: w.address})
+}
+
+// Gone is closed when the caller said that it does not wait any more.
+func (w *Watch) Gone() <-chan struct{} { return w.gone }
+
+// Close ends the watch.
+func (w *Watch) Close() {
+	s := w.t.calls.shard(w.in.CallID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watched[w.in.CallID] == w {
+		delete(s.watched, w.in.CallID)
+	}
+}
+
+// tellWatch tells whoever handles that call that it is over. s.mu is held.
+func (s *callShard) tellWatch(id string) bool {
+	w, ok := s.watched[id]
+	if ok && !w.ended {
+		w.ended = true
+		close(w.gone)
+	}
+	return ok
+}
+
+// abandonTime bounds the telling: the next heartbeat is another chance.
+const abandonTime = 5 * time.Second
+
+// abandon tells the server of a heartbeat that nobody waits for its call.
+func (t *Transport) abandon(beat *Incoming) {
+	if beat.ReplyTo == "" {
+		return
+	}
+	select {
+	case t.leave <- struct{}{}:
+	default:
+		return // busy telling others
+	}
+	id, to, codec := beat.CallID, Address{Kind: KindReply, Direct: beat.ReplyTo}, beat.codec
+	if !t.start(func() {
+		defer func() { <-t.leave }()
+		ctx, cancel := context.WithTimeout(t.life, abandonTime)
+		defer cancel()
+		// Whoever cannot be told notices in another way.
+		_ = t.Send(ctx, to, &Envelope{
+			Kind: KindReply, CallID: id, Final: true, Failed: true,
+			Body: []byte(`{"class": "CancelledError", "module": "asyncio.exceptions", "message": "the caller does not wait any more", "tb": [], "args": [], "kwargs": {}}`),
+		}, &SendOptions{Codec: codec, Retry: -1})
+	}) {
+		<-t.leave
+	}
+}
