@@ -1,0 +1,174 @@
+package rpc_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/patchbay-go/patchbay/messaging"
+	"github.com/patchbay-go/patchbay/messaging/rpc"
+)
+
+func TestAcknowledgement(t *testing.T) {
+	unsettled := func(b *bus) int {
+		n := 0
+		for _, q := range b.broker.Queues() {
+			if strings.Contains(q.Name, `"volume"`) {
+				n += q.Unsettled
+			}
+		}
+		return n
+	}
+	tests := []struct {
+		name string
+		ack  rpc.AckMode
+		want int
+	}{
+		{"early: before the handler", rpc.AckEarly, 0},
+		{"late: after it", rpc.AckLate, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, b *bus) {
+				g := newGated()
+				b.serve("s1", &rpc.ServerOptions{Ack: tt.ack}, g.Endpoint)
+				outcome := b.calls(b.client(nil), "1")["1"]
+				if n := unsettled(b); n != tt.want {
+					t.Errorf("%d unsettled while the handler runs, want %d", n, tt.want)
+				}
+				close(g.release)
+				if err := <-outcome; err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+				if n := unsettled(b); n != 0 {
+					t.Errorf("%d unsettled in the end", n)
+				}
+			})
+		})
+	}
+}
+
+func TestLateAcknowledgementSurvivesTheServer(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		g := newGated()
+		transport := b.open()
+		s := b.serverOn(transport, "s1", &rpc.ServerOptions{Ack: rpc.AckLate}, g.Endpoint)
+		if err := s.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.client(nil).Cast(t.Context(), "wait", rpc.Args{"Name": "x"}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := transport.Close(t.Context()); err != nil { // the server dies
+			t.Fatal(err)
+		}
+		other := newGated()
+		b.serve("s2", &rpc.ServerOptions{Ack: rpc.AckLate}, other.Endpoint)
+		if name := <-other.entered; name != "x" {
+			t.Errorf("got %q", name)
+		}
+		close(g.release)
+		close(other.release)
+	})
+}
+
+func TestRequeue(t *testing.T) {
+	tests := []struct {
+		name string
+		ack  rpc.AckMode
+		call bool
+		want int // attempts
+	}{
+		{"a cast, late", rpc.AckLate, false, 3},
+		{"a cast, early", rpc.AckEarly, false, 1},
+		{"a call, late", rpc.AckLate, true, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, b *bus) {
+				var attempts atomic.Int32
+				var again atomic.Bool
+				ep := &rpc.Endpoint{}
+				rpc.HandleRaw(ep, "m", func(_ context.Context, r *rpc.Request) (json.RawMessage, error) {
+					again.Store(r.Redelivered)
+					if attempts.Add(1) < 3 {
+						return nil, rpc.Requeue(errors.New("busy"))
+					}
+					return nil, nil
+				})
+				b.serve("s1", &rpc.ServerOptions{Ack: tt.ack}, ep)
+				c := b.client(nil)
+				if tt.call {
+					if err := c.Call(t.Context(), "m", nil, nil); remote(t, err).Message != "requeue: busy" {
+						t.Error(err)
+					}
+				} else if err := c.Cast(t.Context(), "m", nil); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(time.Hour)
+				if n := int(attempts.Load()); n != tt.want {
+					t.Errorf("%d attempts, want %d", n, tt.want)
+				}
+				if got := again.Load(); got != (tt.want > 1) {
+					t.Errorf("the last was redelivered: %v", got)
+				}
+			})
+		})
+	}
+}
+
+// Without Capabilities.Requeue nothing can be given back, so nothing that was
+// taken may be left.
+func TestServerWithoutRequeue(t *testing.T) {
+	withoutRequeue := &tap{caps: func(c *messaging.Capabilities) { c.Requeue = false }}
+	t.Run("a drain handles what waits for a worker", func(t *testing.T) {
+		onNative(t, func(t *testing.T, b *bus) {
+			b.tap = withoutRequeue
+			g := newGated()
+			s := b.serve("s1", &rpc.ServerOptions{Executor: rpc.Workers(1)}, g.Endpoint)
+			outcomes := b.calls(b.client(nil), "1", "2")
+			waited := make(chan error, 1)
+			go func() { waited <- s.Wait(t.Context()) }()
+			synctest.Wait()
+			close(g.release)
+			for name, outcome := range outcomes {
+				if err := <-outcome; err != nil {
+					t.Errorf("call %s: %v", name, err)
+				}
+			}
+			if err := <-waited; err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	t.Run("a cast that asks for it is acknowledged", func(t *testing.T) {
+		onNative(t, func(t *testing.T, b *bus) {
+			b.tap = withoutRequeue
+			ep := &rpc.Endpoint{}
+			rpc.Handle(ep, "m", func(context.Context, rpc.None) (rpc.None, error) { return rpc.None{}, rpc.Requeue(nil) })
+			s := b.serve("s1", &rpc.ServerOptions{Ack: rpc.AckLate}, ep)
+			if err := b.client(nil).Cast(t.Context(), "m", nil); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if err := s.Wait(t.Context()); err != nil {
+				t.Error(err)
+			}
+			for _, q := range b.broker.Queues() {
+				if q.Waiting+q.Unsettled > 0 {
+					t.Errorf("left in %s: %+v", q.Name, q)
+				}
+			}
+			if got := b.log.String(); !strings.Contains(got, "cannot be given back") {
+				t.Errorf("log: %s", got)
+			}
+		})
+	})
+}

@@ -1,0 +1,62 @@
+package rpc_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/patchbay-go/patchbay/messaging"
+	"github.com/patchbay-go/patchbay/messaging/rpc"
+)
+
+func TestCastBatch(t *testing.T) {
+	type note struct{ N int }
+	batch := make([]note, 1000)
+	for i := range batch {
+		batch[i].N = i
+	}
+	t.Run("all accepted, in order", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bus) {
+			ep := &rpc.Endpoint{}
+			got := make(chan int, len(batch))
+			rpc.Handle(ep, "note", func(_ context.Context, n note) (rpc.None, error) { got <- n.N; return rpc.None{}, nil })
+			b.serve("s1", &rpc.ServerOptions{Executor: rpc.Blocking()}, ep)
+			c := b.client(nil).Prepare(rpc.WithOrderKey("k"))
+			if err := rpc.CastBatch(t.Context(), c, "note", batch); err != nil {
+				t.Fatal(err)
+			}
+			for i := range batch {
+				if n := <-got; n != i {
+					t.Fatalf("number %d came as number %d", n, i)
+				}
+			}
+		})
+	})
+	t.Run("nobody is there", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bus) {
+			err := rpc.CastBatch(t.Context(), b.client(&rpc.ClientOptions{Mandatory: true}), "note", batch)
+			wantIs(t, err, messaging.ErrNoRoute)
+			var be *rpc.BatchError
+			if !errors.As(err, &be) || be.Failed != len(batch) || len(be.Outcomes) != len(batch) {
+				t.Fatalf("got %v", err)
+			}
+		})
+	})
+	t.Run("the broker blocks", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bus) {
+			c := b.client(&rpc.ClientOptions{Timeout: 10 * time.Second})
+			if err := c.Cast(t.Context(), "note", note{}); err != nil {
+				t.Fatal(err)
+			}
+			b.broker.Block(true)
+			start := time.Now()
+			err := rpc.CastBatch(t.Context(), c, "note", batch)
+			wantIs(t, err, messaging.ErrNotSent)
+			if took := time.Since(start); took != 10*time.Second {
+				t.Errorf("took %v, want the client's timeout", took)
+			}
+			b.broker.Block(false)
+		})
+	})
+}

@@ -1,0 +1,254 @@
+package rpc
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/patchbay-go/patchbay/internal/lazyctx"
+	"github.com/patchbay-go/patchbay/internal/throttle"
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// fanoutSource is the index of the fanout address in Target.ListenAddresses.
+const fanoutSource = 2
+
+// job is one request on its way through a server: acknowledged, handled,
+// answered. It is used again for others; what a handler may keep is in request.
+type job struct {
+	server *Server
+	run    func() // its method do, bound once
+
+	session  *session
+	in       *messaging.Incoming
+	req      *request
+	result   json.RawMessage
+	err      error
+	answered messaging.Envelope
+}
+
+// request is what belongs to one request alone, in one allocation.
+type request struct {
+	Request
+	ctx   handlerContext
+	reply lazyctx.Private // bounds the sending of the reply
+}
+
+var errAborted = errors.New("the handler ended its goroutine")
+
+func (s *Server) newJob(ss *session, in *messaging.Incoming) *job {
+	j, _ := s.jobs.Get().(*job)
+	if j == nil {
+		j = &job{server: s}
+		j.run = j.do
+	}
+	j.session, j.in = ss, in
+	return j
+}
+
+// do handles the request. What it defers happens even if the handler ends its
+// goroutine.
+func (j *job) do() {
+	s, in := j.server, j.in
+	if s.opts.Ack == AckEarly {
+		j.settle(messaging.Ack)
+	}
+	if !in.Deadline.IsZero() && !time.Now().Before(in.Deadline) {
+		j.expire()
+		return
+	}
+	j.prepare()
+	j.err = errAborted
+	if in.Monitor <= 0 || !j.isCall() {
+		defer j.finish(nil)
+	} else {
+		defer j.finish(s.startMonitor(j.session.plain, in, j.req.ctx.End))
+	}
+	j.result, j.err = s.invoke(&j.req.ctx, &j.req.Request)
+}
+
+func (j *job) isCall() bool { return j.in.CallID != "" }
+
+// prepare makes what the handler sees.
+func (j *job) prepare() {
+	in := j.in
+	r := &request{Request: Request{
+		Pattern:   PatternCast,
+		Side:      ServerSide,
+		Target:    j.server.target,
+		Method:    in.Method,
+		Namespace: in.Namespace,
+		Version:   in.Version,
+		ID:        in.ID,
+		CallID:    in.CallID,
+		Args:      in.Body,
+		Context:   in.Context,
+
+		Redelivered: in.Redelivered,
+		Count:       in.Count,
+
+		reuse: len(j.server.opts.Middleware) == 0,
+	}}
+	switch {
+	case in.Source == fanoutSource:
+		r.Pattern = PatternFanout
+	case j.isCall():
+		r.Pattern = PatternCall
+	}
+	if len(r.Args) == 0 {
+		r.Args = json.RawMessage("{}")
+	}
+	r.ctx.Init(j.session.handlers, in.Deadline)
+	r.ctx.values.entries = in.Context
+	j.req = r
+}
+
+// finish answers and settles, in this order: a late acknowledgement says that
+// the reply was sent.
+func (j *job) finish(m *monitor) {
+	if m != nil {
+		m.end()
+	}
+	j.req.ctx.End(nil)
+	j.count()
+	if j.isCall() && !j.answer() {
+		return // somebody else finishes
+	}
+	j.conclude()
+}
+
+// conclude settles what is settled late, and releases j.
+func (j *job) conclude() {
+	if j.server.opts.Ack == AckLate {
+		if !j.isCall() && errors.Is(j.err, ErrRequeue) {
+			j.giveBack() // and releases j, now or later
+			return
+		}
+		j.settle(messaging.Ack)
+	}
+	j.release()
+}
+
+// count counts the result and logs what nobody else would hear of.
+func (j *job) count() {
+	s := j.server
+	s.stats.handled.Add(1)
+	if j.err == nil {
+		return
+	}
+	s.stats.failed.Add(1)
+	var p *PanicError
+	switch {
+	case errors.As(j.err, &p):
+		s.stats.panics.Add(1)
+		j.complain(&s.noise.panics, slog.LevelError, "patchbay: a handler panicked", j.err, slog.Any("trace", p.Trace))
+	case j.isCall():
+	case isRefusal(j.err):
+		j.complain(&s.noise.refused, slog.LevelWarn, "patchbay: a cast was refused", j.err)
+	default:
+		j.complain(&s.noise.failed, slog.LevelWarn, "patchbay: a cast failed", j.err)
+	}
+}
+
+// complain logs what whoever sends requests can cause at will.
+func (j *job) complain(limit *throttle.Limit, level slog.Level, msg string, err error, attrs ...slog.Attr) {
+	others, ok := limit.Allow()
+	if !ok {
+		return
+	}
+	attrs = append(attrs, slog.Any("error", brief{err}))
+	if others > 0 {
+		attrs = append(attrs, slog.Int64("not_logged", others))
+	}
+	j.log(level, msg, attrs...)
+}
+
+// brief is an error as it is logged: its text may quote a request.
+type brief struct{ err error }
+
+const maxLogged = 1 << 10 // bytes
+
+func (b brief) LogValue() slog.Value { return slog.StringValue(truncate(b.err.Error(), maxLogged)) }
+
+// isRefusal reports whether no handler ran, so that any stranger can cause it.
+func isRefusal(err error) bool {
+	return errors.Is(err, ErrNoSuchMethod) || errors.Is(err, ErrUnsupportedVersion) || errors.Is(err, ErrBadArguments)
+}
+
+// noise are the kinds of complaints, so that one does not hide another.
+type noise struct{ panics, refused, failed, replies throttle.Limit }
+
+// expire drops a request whose caller does not wait any more.
+func (j *job) expire() {
+	j.server.stats.expired.Add(1)
+	j.log(slog.LevelDebug, "patchbay: a request expired before it was handled")
+	if j.server.opts.Ack == AckLate {
+		j.settle(messaging.Ack)
+	}
+	j.release()
+}
+
+// settle tells the broker. An error means that the request may come back,
+// marked as redelivered; only that it cannot is dealt with.
+func (j *job) settle(o messaging.Outcome) {
+	err := j.in.Settle(j.session.plain, o)
+	if errors.Is(err, messaging.ErrUnsupported) {
+		j.log(slog.LevelWarn, "patchbay: a cast cannot be given back", slog.Any("error", err))
+		err = j.in.Settle(j.session.plain, messaging.Ack)
+	}
+	if err != nil {
+		j.log(slog.LevelDebug, "patchbay: a request was not settled", slog.String("outcome", o.String()), slog.Any("error", err))
+	}
+}
+
+// release makes j ready for another request.
+func (j *job) release() {
+	ss := j.session
+	if j.req != nil && j.req.buffer != nil {
+		j.server.opts.Encoding.(*JSON).free(j.req.buffer)
+	}
+	*j = job{server: j.server, run: j.run}
+	j.server.jobs.Put(j)
+	ss.inHand.exit()
+}
+
+func (j *job) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	ctx := j.session.plain
+	if !j.server.opts.Logger.Enabled(ctx, level) {
+		return
+	}
+	attrs = append(attrs, slog.String("method", truncate(j.in.Method, 100)), slog.String("topic", j.server.target.Topic))
+	j.server.opts.Logger.LogAttrs(ctx, level, msg, attrs...)
+}
+
+// ServerStats are a Server's numbers. Counters only grow.
+type ServerStats struct {
+	Running     int    `json:"running"`      // in hand now, waiting for the executor included
+	Handled     uint64 `json:"handled"`      // handlers that returned, failed ones and refused requests included
+	Failed      uint64 `json:"failed"`       // with an error: the handler's, or no such method, version, arguments
+	Panics      uint64 `json:"panics"`       // of those, by a panic
+	Abandoned   uint64 `json:"abandoned"`    // casts dropped after MaxAttempts
+	Expired     uint64 `json:"expired"`      // not handled, because the caller had given up
+	RepliesLost uint64 `json:"replies_lost"` // not delivered: the caller is gone, or does not wait any more
+}
+
+type counters struct{ handled, failed, panics, abandoned, expired, repliesLost atomic.Uint64 }
+
+// Stats returns counters and gauges of the moment.
+func (s *Server) Stats() ServerStats {
+	running := 0
+	if ss := s.session.Load(); ss != nil {
+		running = ss.running()
+	}
+	return ServerStats{
+		Running:     running,
+		Handled:     s.stats.handled.Load(),
+		Failed:      s.stats.failed.Load(),
+		Panics:      s.stats.panics.Load(),
+		Abandoned:   s.stats.abandoned.Load(),
+		Expired:     s.stats.expired.Load(),
+		RepliesLost: s.stats.repliesLost.Load(),
+	}
+}
