@@ -1,0 +1,323 @@
+package fake
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// listener receives from one queue for each source, or from one for its group.
+type listener struct {
+	conn      *conn
+	sub       messaging.Subscription
+	consumers []*consumer // fixed once subscribed
+	ended     chan struct{}
+	wake      chan struct{} // holds a token when a poller should look again
+
+	mu    sync.Mutex // guards the following; no lock is taken under it
+	ready fifo[prefetched]
+	err   error // why Poll returns nothing any more
+	gone  error // why nothing can be settled any more
+}
+
+// prefetched is a delivery that nobody has polled yet.
+type prefetched struct {
+	delivery *messaging.Delivery
+	from     *consumer
+}
+
+func newListener(c *conn, sub messaging.Subscription) *listener {
+	sub.Sources = slices.Clone(sub.Sources)
+	return &listener{
+		conn: c, sub: sub,
+		ended: make(chan struct{}),
+		wake:  make(chan struct{}, 1),
+	}
+}
+
+func (l *listener) Address() string { return l.sub.Reply }
+
+// Poll takes the next delivery.
+func (l *listener) Poll(ctx context.Context) (*messaging.Delivery, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	for {
+		d, err := l.take()
+		if d != nil || err != nil {
+			return d, err
+		}
+		select {
+		case <-l.wake: // this token is ours: take passes it on if there is more
+		case <-l.ended:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (l *listener) take() (*messaging.Delivery, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return nil, l.err
+	}
+	p, ok := l.ready.pop()
+	if !ok {
+		return nil, nil
+	}
+	if l.ready.len() > 0 {
+		l.signal()
+	}
+	return p.delivery, nil
+}
+
+// push adds a delivery. After the end it is dropped here: the message is still
+// unsettled, and goes back with the others.
+func (l *listener) push(p prefetched) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.ready.push(p)
+		l.signal()
+	}
+}
+
+func (l *listener) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// finish ends Poll, once, and returns what was not polled.
+func (l *listener) finish(reason error) []prefetched {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return nil
+	}
+	l.err = reason
+	close(l.ended)
+	return l.ready.drain()
+}
+
+// Stop gives the prefetched deliveries back as though never delivered.
+func (l *listener) Stop(context.Context) (returned int, err error) {
+	for _, c := range l.consumers {
+		c.cancel()
+	}
+	for _, p := range l.finish(messaging.ErrClosed) {
+		if p.from.giveBack(p.delivery.Tag) {
+			returned++
+		}
+	}
+	return returned, nil
+}
+
+// Close stops, gives back what was not settled, and deletes the private queues.
+func (l *listener) Close(ctx context.Context) error {
+	_, err := l.Stop(ctx)
+	if !l.free(messaging.ErrClosed) {
+		return err
+	}
+	l.conn.mu.Lock()
+	delete(l.conn.listeners, l)
+	l.conn.mu.Unlock()
+	l.conn.broker.topology.unsubscribe(l)
+	return err
+}
+
+// abandon is the end of a listener whose connection ended.
+func (l *listener) abandon(reason error) {
+	l.finish(reason)
+	l.free(lostError(reason))
+}
+
+// free ends settling, once, and gives back what was not settled. It returns
+// false if that was done before: then the private queues, too, were deleted, or
+// were left behind by a lost connection and expire.
+func (l *listener) free(reason error) bool {
+	l.mu.Lock()
+	again := l.gone != nil
+	if !again {
+		l.gone = reason
+	}
+	l.mu.Unlock()
+	if again {
+		return false
+	}
+	for _, c := range l.consumers {
+		c.detach()
+	}
+	return true
+}
+
+// resume takes deliveries again after a freeze.
+func (l *listener) resume() {
+	for _, c := range l.consumers {
+		c.queue.mu.Lock()
+		c.queue.pump()
+		c.queue.mu.Unlock()
+	}
+}
+
+// consumer is a listener's share in one queue, and the settler of its
+// deliveries. The queue's lock guards its changing fields.
+type consumer struct {
+	queue    *queue
+	listener *listener
+	source   int // index in Sources; -1: by the message's address, of a group
+
+	lastTag   uint64
+	unsettled map[uint64]*item // by Delivery.Tag
+}
+
+// hasRoom reports whether another delivery fits. The queue's lock is held.
+func (c *consumer) hasRoom() bool {
+	return len(c.unsettled) < c.listener.sub.Prefetch && c.listener.conn.state.Load()&(frozen|closed) == 0
+}
+
+// delivery is a delivery together with what most of them hold: one allocation
+// instead of three.
+type delivery struct {
+	messaging.Delivery
+	body    [256]byte
+	headers [4]messaging.Header
+}
+
+// deliver hands a copy of it to the listener. The queue's lock is held.
+func (c *consumer) deliver(it *item, left time.Duration) {
+	own := &delivery{}
+	m := it.message
+	m.TTL = left
+	m.Body = append(own.body[:0:len(own.body)], m.Body...)
+	m.Headers = append(own.headers[:0:len(own.headers)], m.Headers...)
+	d := &own.Delivery
+	d.Init(m, c)
+	d.Source = c.source
+	if d.Source < 0 {
+		d.Source = slices.Index(c.listener.sub.Sources, it.to)
+	}
+	d.Count = it.count
+	d.Redelivered = it.redelivered
+	c.lastTag++
+	d.Tag = c.lastTag
+	c.unsettled[d.Tag] = it
+	c.listener.push(prefetched{delivery: d, from: c})
+}
+
+// Settle settles a delivery. One that the broker has forgotten, because its
+// queue was deleted, is settled without effect, as on a real one.
+func (c *consumer) Settle(_ context.Context, d *messaging.Delivery, o messaging.Outcome) error {
+	l := c.listener
+	l.mu.Lock()
+	gone := l.gone
+	l.mu.Unlock()
+	if gone != nil {
+		return gone
+	}
+	tag := d.Tag
+	if l.conn.state.Load()&frozen == 0 || !l.conn.holdSettle(func() { c.settle(tag, o) }) {
+		c.settle(tag, o)
+	}
+	return nil
+}
+
+func (c *consumer) settle(tag uint64, o messaging.Outcome) {
+	q := c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it, ok := c.unsettled[tag]
+	if !ok {
+		return
+	}
+	delete(c.unsettled, tag)
+	switch o {
+	case messaging.Requeue:
+		q.putBack(it, true)
+	case messaging.Drop:
+		q.dead.add(it)
+		q.recycle(it)
+	default:
+		q.recycle(it)
+	}
+	q.pump()
+}
+
+// cancel ends new deliveries.
+func (c *consumer) cancel() {
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	c.queue.detach(c)
+}
+
+// giveBack returns one delivery as though it never was, and reports whether it
+// was still there.
+func (c *consumer) giveBack(tag uint64) bool {
+	q := c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it, ok := c.unsettled[tag]
+	if !ok {
+		return false
+	}
+	delete(c.unsettled, tag)
+	q.putBack(it, false)
+	q.pump()
+	return true
+}
+
+// detach ends the consumer: all that it has not settled goes back.
+func (c *consumer) detach() {
+	q := c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.detach(c)
+	for _, it := range c.unsettled {
+		q.putBack(it, true)
+	}
+	clear(c.unsettled)
+	q.pump()
+}
+
+// fifo is a queue in one slice, without allocation in steady state.
+type fifo[T any] struct {
+	items []T
+	head  int
+}
+
+func (f *fifo[T]) len() int { return len(f.items) - f.head }
+
+func (f *fifo[T]) push(v T) {
+	if len(f.items) == cap(f.items) && f.head > len(f.items)/2 {
+		n := copy(f.items, f.items[f.head:])
+		clear(f.items[n:])
+		f.items, f.head = f.items[:n], 0
+	}
+	f.items = append(f.items, v)
+}
+
+func (f *fifo[T]) pop() (T, bool) {
+	var zero T
+	if f.len() == 0 {
+		return zero, false
+	}
+	v := f.items[f.head]
+	f.items[f.head] = zero
+	f.head++
+	if f.head == len(f.items) {
+		f.items, f.head = f.items[:0], 0
+	}
+	return v, true
+}
+
+// drain empties the queue.
+func (f *fifo[T]) drain() []T {
+	rest := f.items[f.head:]
+	*f = fifo[T]{}
+	return rest
+}
