@@ -1,0 +1,255 @@
+// Package coalesce makes many small writes on a connection few large ones.
+//
+// AMQP client libraries flush after every frame group, so that each publish
+// and each acknowledgement is a system call of its own, made under the
+// library's locks. Under a [Conn] a Write only appends to a buffer, and one
+// goroutine writes out whatever has gathered while its last write was under
+// way: one write at a time when there is little to do, a large one when there
+// is much, and no timer.
+package coalesce
+
+import (
+	"net"
+	"runtime"
+	"sync"
+	"time"
+)
+
+const (
+	// piece bounds one write to the connection beneath, so that the write
+	// timeout measures progress and not the size of what has gathered.
+	piece = 256 << 10
+	// keep bounds the buffers that an idle Conn holds on to.
+	keep = 1 << 20
+)
+
+// Options bound what a Conn does. The zero value of each field means its default.
+type Options struct {
+	// Limit is how many bytes may wait to be written before Write blocks. A
+	// Write that finds less waiting is taken whole. Default: 4 MiB.
+	Limit int
+
+	// WriteTimeout ends the connection when the peer takes nothing for that
+	// long while there is something to write. Default: 30 s; negative: never.
+	WriteTimeout time.Duration
+
+	// CloseTimeout bounds how long Close tries to write what is left.
+	// Default: 1 s.
+	CloseTimeout time.Duration
+}
+
+// Conn is a net.Conn whose Write does not wait for the network. All methods
+// are safe for concurrent use; concurrent Writes keep their bytes together and
+// each goroutine's in order.
+//
+// It has write deadlines of its own: SetWriteDeadline does nothing, and
+// SetDeadline is SetReadDeadline.
+type Conn struct {
+	net.Conn // beneath; its Write and SetWriteDeadline are the flusher's
+
+	limit        int
+	closeTimeout time.Duration
+	flushed      chan struct{} // closed when the flusher has ended
+
+	mu      sync.Mutex // protects what follows
+	work    sync.Cond  // there is something to write, or the Conn ends
+	room    sync.Cond  // there is room again, or the Conn ends
+	buf     []byte     // taken from Write, not yet from here
+	timeout time.Duration
+	writing bool      // the flusher is in Write beneath
+	last    time.Time // no write goes on after it; zero until Close
+	err     error     // what Write returns from now on
+	lost    bool      // something that was taken was not written
+}
+
+// New returns a Conn over nc, which it owns from then on, and starts its
+// goroutine, which ends with Close or Abort.
+func New(nc net.Conn, o Options) *Conn {
+	if o.Limit <= 0 {
+		o.Limit = 4 << 20
+	}
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = 30 * time.Second
+	}
+	if o.CloseTimeout <= 0 {
+		o.CloseTimeout = time.Second
+	}
+	c := &Conn{
+		Conn: nc, limit: o.Limit, timeout: o.WriteTimeout, closeTimeout: o.CloseTimeout,
+		flushed: make(chan struct{}),
+	}
+	c.work.L, c.room.L = &c.mu, &c.mu
+	go c.flush()
+	return c
+}
+
+// Write takes p, to be written soon, and keeps nothing of it. It blocks only
+// while the limit is waiting already. Its error is net.ErrClosed or the one
+// that the connection beneath gave for an earlier Write's bytes, which also
+// ends Read; nothing of p is written then.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.buf) >= c.limit && c.err == nil {
+		c.room.Wait()
+	}
+	if c.err != nil {
+		return 0, c.err
+	}
+	if len(c.buf) == 0 {
+		c.work.Signal()
+	}
+	c.buf = append(c.buf, p...)
+	return len(p), nil
+}
+
+// SetWriteTimeout replaces Options.WriteTimeout, for a write that is under way
+// too. Zero or less is never: for a peer which has announced that it will not
+// read for a while.
+func (c *Conn) SetWriteTimeout(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timeout = d
+	if c.writing {
+		c.setDeadline()
+	}
+}
+
+// SetDeadline sets the deadline of Read.
+func (c *Conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
+
+// SetWriteDeadline does nothing: see Conn.
+func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
+
+// Close writes what was taken and then closes the connection. It returns when
+// the goroutine has ended, after Options.CloseTimeout at the latest; the error
+// says that not everything was written. A second Close waits for the first.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	if c.last.IsZero() {
+		c.last = time.Now().Add(c.closeTimeout)
+	}
+	if c.writing {
+		c.setDeadline()
+	}
+	c.fail(net.ErrClosed)
+	c.mu.Unlock()
+	<-c.flushed
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost {
+		return c.err
+	}
+	_ = c.Conn.Close() // a second Close finds it closed
+	return nil
+}
+
+// Abort closes the connection at once, whatever is unwritten, and returns when
+// the goroutine has ended.
+func (c *Conn) Abort() {
+	c.mu.Lock()
+	c.last = time.Now()
+	c.fail(net.ErrClosed)
+	c.mu.Unlock()
+	c.cut()
+	<-c.flushed
+}
+
+// Err returns why Write fails from now on: net.ErrClosed after Close or Abort,
+// else the error of the connection beneath; nil while it does not.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// cut closes the socket itself: a TLS connection would first wait to say
+// goodbye to a peer that may not read.
+func (c *Conn) cut() {
+	if t, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
+		_ = t.NetConn().Close()
+	}
+	_ = c.Conn.Close()
+}
+
+// fail makes every Write fail from now on and wakes whoever waits. c.mu is held.
+func (c *Conn) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+	c.work.Broadcast()
+	c.room.Broadcast()
+}
+
+// setDeadline sets the deadline of the write that is under way or about to
+// begin. c.mu is held, so that the latest caller is the one who counts.
+func (c *Conn) setDeadline() {
+	t := c.last
+	if d := c.timeout; d > 0 {
+		if at := time.Now().Add(d); t.IsZero() || at.Before(t) {
+			t = at
+		}
+	}
+	_ = c.Conn.SetWriteDeadline(t)
+}
+
+// flush is the goroutine: it writes until the connection fails, or ends and
+// nothing is left.
+func (c *Conn) flush() {
+	defer close(c.flushed)
+	var batch []byte
+	for {
+		c.mu.Lock()
+		for len(c.buf) == 0 {
+			if c.err != nil {
+				c.mu.Unlock()
+				return
+			}
+			c.work.Wait()
+		}
+		c.mu.Unlock()
+
+		// Whoever is about to write does so before the batch is taken. It costs
+		// nothing when nobody is.
+		runtime.Gosched()
+
+		c.mu.Lock()
+		batch, c.buf = c.buf, batch[:0]
+		c.room.Broadcast()
+		c.mu.Unlock()
+
+		if !c.write(batch) {
+			return
+		}
+		if cap(batch) > keep {
+			batch = nil
+		}
+	}
+}
+
+// write writes all of b, in pieces, and reports whether it could.
+func (c *Conn) write(b []byte) bool {
+	for len(b) > 0 {
+		c.mu.Lock()
+		c.writing = true
+		c.setDeadline()
+		c.mu.Unlock()
+
+		n, err := c.Conn.Write(b[:min(len(b), piece)])
+
+		c.mu.Lock()
+		c.writing = false
+		b = b[n:]
+		if err != nil {
+			c.lost, c.buf = true, nil
+			c.fail(err)
+		}
+		c.mu.Unlock()
+		if err != nil {
+			c.cut() // so that Read ends too
+			return false
+		}
+	}
+	return true
+}
