@@ -1,0 +1,101 @@
+package rabbit
+
+import (
+	"sync"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// sent is one publish whose outcome the broker has not told yet.
+type sent struct {
+	to    messaging.Address
+	c     messaging.Completion // nil: nobody wants to know, or was told already
+	id    string               // message-id, by which a return finds it; empty: not mandatory
+	bytes int
+}
+
+// confirms are the publishes of one channel that wait for their outcome, in
+// the order in which they were made; the broker numbers them from 1.
+//
+// Each is told its outcome once, by the return that says there is no route, by
+// its confirmation, or by the end of the channel, whichever comes first.
+type confirms struct {
+	mu    sync.Mutex // protects what follows
+	queue []sent     // queue[head:] waits; queue[head] has number first
+	head  int
+	first uint64
+	ended bool // by the end of the channel
+}
+
+// add appends a publish that is about to be made and reports whether it could.
+func (w *confirms) add(s sent) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return false
+	}
+	if w.head > 0 && len(w.queue) == cap(w.queue) { // move instead of growing
+		n := copy(w.queue, w.queue[w.head:])
+		clear(w.queue[n:])
+		w.queue, w.head = w.queue[:n], 0
+	}
+	w.queue = append(w.queue, s)
+	return true
+}
+
+// remove takes back the last one added, which could not be made, and reports
+// whether it was still there: if not, its outcome was told.
+func (w *confirms) remove() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return false
+	}
+	last := len(w.queue) - 1
+	w.queue[last] = sent{}
+	w.queue = w.queue[:last]
+	return true
+}
+
+// returned takes the completion of the first publish with that message-id that
+// has not been told yet. Returns come in the order of the publishes, each
+// before its confirmation.
+func (w *confirms) returned(id string) (sent, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := w.head; i < len(w.queue); i++ {
+		if s := &w.queue[i]; s.id == id && id != "" {
+			told := *s
+			s.c, s.id = nil, ""
+			return told, true
+		}
+	}
+	return sent{}, false
+}
+
+// confirmed removes the publishes up to number, appending them to out. The
+// library gives confirmations in order, one each; if it left one out, that
+// publish is returned as well, before the last.
+func (w *confirms) confirmed(number uint64, out []sent) []sent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.head < len(w.queue) && w.first <= number {
+		out = append(out, w.queue[w.head])
+		w.queue[w.head] = sent{}
+		w.head++
+		w.first++
+	}
+	if w.head == len(w.queue) {
+		w.queue, w.head = w.queue[:0], 0
+	}
+	return out
+}
+
+// end removes and returns all; nothing can be added any more.
+func (w *confirms) end() []sent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rest := w.queue[w.head:]
+	w.queue, w.head, w.ended = nil, 0, true
+	return rest
+}

@@ -1,0 +1,138 @@
+package rabbit
+
+import (
+	"container/list"
+	"context"
+	"sync"
+)
+
+// gate is where a sender waits, under its context, before it enters the
+// client library, which would not heed the context: for the window of sends
+// without an outcome, counted and in bytes, and while the broker blocks the
+// connection. Waiters are let in in order.
+type gate struct {
+	maxCount int
+	maxBytes int
+
+	mu      sync.Mutex // protects what follows
+	count   int
+	bytes   int
+	blocked bool
+	err     error         // no one is let in any more
+	waiting list.List     // of *waiter
+	idle    chan struct{} // closed when count is 0; nil: nobody wants to know
+}
+
+type waiter struct {
+	bytes int
+	in    chan struct{} // closed when let in, or when err is set
+	err   error
+}
+
+// enter waits until a send of that many bytes may go on. A send that is larger
+// than the window is let in alone.
+func (g *gate) enter(ctx context.Context, bytes int) error {
+	g.mu.Lock()
+	if g.err != nil {
+		defer g.mu.Unlock()
+		return g.err
+	}
+	if g.waiting.Len() == 0 && g.fits(bytes) {
+		g.count++
+		g.bytes += bytes
+		g.mu.Unlock()
+		return nil
+	}
+	w := &waiter{bytes: bytes, in: make(chan struct{})}
+	place := g.waiting.PushBack(w)
+	g.mu.Unlock()
+
+	select {
+	case <-w.in:
+		return w.err
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-w.in: // at the same moment
+		return w.err
+	default:
+	}
+	g.waiting.Remove(place)
+	g.admit() // a smaller one behind may fit
+	return context.Cause(ctx)
+}
+
+// leave gives back the room of so many sends.
+func (g *gate) leave(count, bytes int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.count -= count
+	g.bytes -= bytes
+	g.admit()
+	g.settle()
+}
+
+// block keeps everybody waiting, or no longer.
+func (g *gate) block(blocked bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.blocked = blocked
+	g.admit()
+}
+
+// shut sends everybody away with err, now and from now on.
+func (g *gate) shut(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err != nil {
+		return
+	}
+	g.err = err
+	for e := g.waiting.Front(); e != nil; e = e.Next() {
+		w := e.Value.(*waiter)
+		w.err = err
+		close(w.in)
+	}
+	g.waiting.Init()
+}
+
+// empty returns a channel that is closed when nobody is inside. It is called
+// after shut.
+func (g *gate) empty() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.idle == nil {
+		g.idle = make(chan struct{})
+	}
+	idle := g.idle
+	g.settle()
+	return idle
+}
+
+// The following are called with g.mu held.
+
+func (g *gate) fits(bytes int) bool {
+	return !g.blocked && g.count < g.maxCount && (g.count == 0 || g.bytes+bytes <= g.maxBytes)
+}
+
+func (g *gate) admit() {
+	for e := g.waiting.Front(); e != nil; e = g.waiting.Front() {
+		w := e.Value.(*waiter)
+		if !g.fits(w.bytes) {
+			return
+		}
+		g.count++
+		g.bytes += w.bytes
+		g.waiting.Remove(e)
+		close(w.in)
+	}
+}
+
+func (g *gate) settle() {
+	if g.count == 0 && g.idle != nil {
+		close(g.idle)
+		g.idle = nil
+	}
+}

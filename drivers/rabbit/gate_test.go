@@ -1,0 +1,127 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// crowd are senders that were let in.
+type crowd struct {
+	mu sync.Mutex
+	in []int
+}
+
+// enterAll has senders of these sizes come, one after the other.
+func enterAll(t *testing.T, g *gate, sizes ...int) *crowd {
+	t.Helper()
+	c := &crowd{}
+	for i, n := range sizes {
+		go func() {
+			if g.enter(t.Context(), n) == nil {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				c.in = append(c.in, i)
+			}
+		}()
+		synctest.Wait()
+	}
+	return c
+}
+
+func (c *crowd) expect(t *testing.T, want ...int) {
+	t.Helper()
+	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if got := slices.Sorted(slices.Values(c.in)); !slices.Equal(got, want) {
+		t.Errorf("inside are %v, want %v", got, want)
+	}
+}
+
+func TestGate(t *testing.T) {
+	tests := []struct {
+		name string
+		do   func(t *testing.T, g *gate)
+	}{
+		{"counts", func(t *testing.T, g *gate) {
+			in := enterAll(t, g, 1, 1, 1, 1, 1)
+			in.expect(t, 0, 1, 2)
+			g.leave(1, 1)
+			in.expect(t, 0, 1, 2, 3)
+			g.leave(3, 3)
+			in.expect(t, 0, 1, 2, 3, 4)
+		}},
+		{"counts bytes, in order", func(t *testing.T, g *gate) {
+			in := enterAll(t, g, 60, 60, 1)
+			in.expect(t, 0)
+			g.leave(1, 60)
+			in.expect(t, 0, 1, 2)
+		}},
+		{"lets a large one in alone", func(t *testing.T, g *gate) {
+			in := enterAll(t, g, 1, 1000, 1)
+			in.expect(t, 0)
+			g.leave(1, 1)
+			in.expect(t, 0, 1)
+			g.leave(1, 1000)
+			in.expect(t, 0, 1, 2)
+		}},
+		{"blocks", func(t *testing.T, g *gate) {
+			g.block(true)
+			in := enterAll(t, g, 1, 1)
+			in.expect(t)
+			g.block(false)
+			in.expect(t, 0, 1)
+		}},
+		{"heeds the context, and lets in who is behind", func(t *testing.T, g *gate) {
+			in := enterAll(t, g, 60)
+			why := errors.New("why")
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, why)
+			defer cancel()
+			ended := make(chan error, 1)
+			go func() { ended <- g.enter(ctx, 60) }()
+			synctest.Wait()
+			behind := enterAll(t, g, 1)
+			behind.expect(t)
+			if err := <-ended; !errors.Is(err, why) {
+				t.Errorf("enter = %v, want the cause", err)
+			}
+			behind.expect(t, 0)
+			in.expect(t, 0)
+		}},
+		{"shuts", func(t *testing.T, g *gate) {
+			why := errors.New("why")
+			_ = enterAll(t, g, 60)
+			ended := make(chan error, 1)
+			go func() { ended <- g.enter(t.Context(), 60) }()
+			synctest.Wait()
+			g.shut(why)
+			g.shut(errors.New("later"))
+			if err := <-ended; !errors.Is(err, why) {
+				t.Errorf("who waited got %v", err)
+			}
+			if err := g.enter(t.Context(), 1); !errors.Is(err, why) {
+				t.Errorf("who came later got %v", err)
+			}
+			first, second := g.empty(), g.empty()
+			select {
+			case <-first:
+				t.Error("empty with one inside")
+			default:
+			}
+			g.leave(1, 60)
+			<-first
+			<-second
+			<-g.empty()
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { tt.do(t, &gate{maxCount: 3, maxBytes: 100}) })
+		})
+	}
+}

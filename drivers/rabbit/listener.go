@@ -1,0 +1,216 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// listener implements messaging.Listener: one source for each queue, whose
+// messages gather in one channel that Poll reads.
+type listener struct {
+	c        *conn
+	reply    string
+	prefetch int
+	sources  []*source
+	inbox    chan polled
+
+	started   chan struct{} // closed when start has returned
+	ended     chan struct{} // closed when Poll has nothing to give any more
+	stopped   chan struct{} // closed when all that Stop has to do is done
+	returned  int           // by Stop; valid then
+	stopOnce  sync.Once
+	closeOnce sync.Once
+	receiving sync.WaitGroup // the sources' goroutines
+
+	mu  sync.Mutex // protects err
+	err error      // why ended is closed
+}
+
+var _ messaging.Listener = (*listener)(nil)
+
+// polled is a delivery on its way to Poll.
+type polled struct {
+	d *messaging.Delivery
+	s *session
+}
+
+// maxInbox bounds what the inbox holds for each source; what is prefetched
+// beyond waits in the library.
+const maxInbox = 1024
+
+// Listen implements messaging.Conn.
+func (c *conn) Listen(ctx context.Context, sub messaging.Subscription) (messaging.Listener, error) {
+	l, err := c.listen(ctx, sub)
+	if err != nil {
+		if !errors.Is(err, messaging.ErrPermanent) && !errors.Is(err, messaging.ErrConnLost) && ctx.Err() == nil {
+			err = joined(messaging.ErrConnLost, err)
+		}
+		return nil, &messaging.OpError{Op: "listening on", Addr: describe(sub), Err: err}
+	}
+	return l, nil
+}
+
+func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listener, error) {
+	plans, err := c.o.plans(sub)
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{
+		c: c, reply: sub.Reply, prefetch: min(sub.Prefetch, math.MaxUint16),
+		started: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	if c.o.prefetch > 0 {
+		l.prefetch = c.o.prefetch
+	}
+	l.prefetch = max(1, l.prefetch)
+	l.inbox = make(chan polled, len(plans)*min(l.prefetch, maxInbox))
+
+	err = c.await(ctx, func() error { return l.start(plans) })
+	if err != nil {
+		c.spawn(func() { // it may still be starting
+			<-l.started
+			_ = l.Close(c.life)
+		})
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *listener) start(plans []plan) error {
+	defer close(l.started)
+	for i := range plans {
+		s := newSource(l, plans[i], i+1)
+		l.sources = append(l.sources, s)
+		if err := s.start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describe returns a subscription in words.
+func describe(sub messaging.Subscription) string {
+	switch {
+	case len(sub.Sources) > 0:
+		return sub.Sources[0].String()
+	default:
+		return messaging.Address{Kind: messaging.KindReply, Direct: sub.Reply}.String()
+	}
+}
+
+// Address implements messaging.Listener.
+func (l *listener) Address() string { return l.reply }
+
+// Poll implements messaging.Listener.
+func (l *listener) Poll(ctx context.Context) (*messaging.Delivery, error) {
+	for {
+		select {
+		case <-l.ended:
+			return nil, l.failure()
+		default:
+		}
+		select {
+		case p := <-l.inbox:
+			if !p.s.lost() { // else the broker has it, for somebody else
+				return p.d, nil
+			}
+		case <-l.ended:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (l *listener) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// end makes Poll return err from now on, if nothing else made it before.
+func (l *listener) end(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = &messaging.OpError{Op: "receiving from", Addr: l.c.host, Err: err}
+		close(l.ended)
+	}
+}
+
+// Stop implements messaging.Listener. Every message is given back by itself:
+// to close the channel instead would count as a failed attempt to deliver them
+// all, and a quorum queue drops a message after some of those.
+func (l *listener) Stop(ctx context.Context) (int, error) {
+	l.end(messaging.ErrClosed)
+	l.stopOnce.Do(func() {
+		if !l.c.spawn(l.stop) {
+			close(l.stopped) // with the connection
+		}
+	})
+	select {
+	case <-l.stopped:
+		return l.returned, nil
+	case <-ctx.Done():
+		return 0, &messaging.OpError{Op: "stopping to receive from", Addr: l.c.host, Err: context.Cause(ctx)}
+	}
+}
+
+// stop is the goroutine of Stop. It gives back only when nothing comes any
+// more, or what it gave back would come again.
+func (l *listener) stop() {
+	defer close(l.stopped)
+	for _, s := range l.sources {
+		s.cancel()
+	}
+	quiet := make(chan struct{})
+	go func() {
+		l.receiving.Wait()
+		close(quiet)
+	}()
+	var back []polled
+	for open := true; open; {
+		select {
+		case p := <-l.inbox: // makes room for the sources
+			back = append(back, p)
+		case <-quiet:
+			open = false
+		}
+	}
+	for len(l.inbox) > 0 {
+		back = append(back, <-l.inbox)
+	}
+	for _, p := range back {
+		l.returned += p.giveBack()
+	}
+}
+
+func (p polled) giveBack() int {
+	if p.s.refuse(p.d.Tag, true) != nil {
+		return 0 // lost: the broker has it already
+	}
+	return 1
+}
+
+// Close implements messaging.Listener.
+func (l *listener) Close(ctx context.Context) error {
+	_, err := l.Stop(ctx)
+	l.closeOnce.Do(func() {
+		if e := l.c.await(ctx, l.free); err == nil && e != nil && l.c.lost() == nil {
+			err = &messaging.OpError{Op: "stopping to receive from", Addr: l.c.host, Err: e}
+		}
+	})
+	return err
+}
+
+// free gives back all that the listener has at the broker.
+func (l *listener) free() error {
+	var errs []error
+	for _, s := range l.sources {
+		errs = append(errs, s.free())
+	}
+	return errors.Join(errs...)
+}

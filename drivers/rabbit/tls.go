@@ -1,0 +1,94 @@
+package rabbit
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// readTLS returns the configuration for "rabbit+tls", from the application's
+// and the URL's ssl_ options, or nil for "rabbit".
+func readTLS(scheme string, base *tls.Config, r *messaging.OptionReader) (*tls.Config, error) {
+	files := map[string]string{}
+	for _, name := range []string{"ssl_ca_file", "ssl_cert_file", "ssl_key_file"} {
+		files[name] = r.String(name, "")
+	}
+	verifyHost := r.Bool("ssl_enforce_hostname_verification", true)
+	if scheme != schemeTLS {
+		for name, value := range files {
+			if value != "" {
+				r.Reject(name, "needs the scheme "+schemeTLS)
+			}
+		}
+		return nil, nil
+	}
+
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if base != nil {
+		c = base.Clone()
+	}
+	if err := loadFiles(c, files["ssl_ca_file"], files["ssl_cert_file"], files["ssl_key_file"]); err != nil {
+		return nil, err
+	}
+	if !verifyHost {
+		verifyChainOnly(c)
+	}
+	return c, nil
+}
+
+func loadFiles(c *tls.Config, ca, cert, key string) error {
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return fmt.Errorf("%w: reading ssl_ca_file: %w", messaging.ErrInvalidURL, err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("%w: ssl_ca_file %q holds no certificate", messaging.ErrInvalidURL, ca)
+		}
+	}
+	if cert == "" && key == "" {
+		return nil
+	}
+	if key == "" {
+		key = cert // both may be in one file
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return fmt.Errorf("%w: reading ssl_cert_file and ssl_key_file: %w", messaging.ErrInvalidURL, err)
+	}
+	c.Certificates = []tls.Certificate{pair}
+	return nil
+}
+
+// verifyChainOnly makes c check who signed the peer's certificate and not what
+// name is in it.
+func verifyChainOnly(c *tls.Config) {
+	c.InsecureSkipVerify = true //nolint:gosec // VerifyConnection does what is asked for instead
+	roots, also := c.RootCAs, c.VerifyConnection
+	c.VerifyConnection = func(s tls.ConnectionState) error {
+		o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
+		for _, cert := range s.PeerCertificates[1:] {
+			o.Intermediates.AddCert(cert)
+		}
+		if _, err := s.PeerCertificates[0].Verify(o); err != nil {
+			return &tls.CertificateVerificationError{UnverifiedCertificates: s.PeerCertificates, Err: err}
+		}
+		if also != nil {
+			return also(s)
+		}
+		return nil
+	}
+}
+
+// forHost returns c with the name to verify.
+func forHost(c *tls.Config, host string) *tls.Config {
+	c = c.Clone()
+	if c.ServerName == "" {
+		c.ServerName = host
+	}
+	return c
+}

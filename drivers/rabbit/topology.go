@@ -1,0 +1,200 @@
+package rabbit
+
+import (
+	"fmt"
+	"math"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// This file says which exchanges and queues there are, and with what flags. It
+// is oslo.messaging's topology, because a queue is shared only by peers that
+// declare it alike. ADR 0006 has the reasons.
+//
+//	object          name                        durable                  auto-delete       arguments
+//	exchange        <exchange>, topic           durable or quorum        amqp_auto_delete
+//	topic queue     <topic>                     durable or quorum        amqp_auto_delete  quorum's
+//	server queue    <topic>.<server>            durable or quorum        amqp_auto_delete  quorum's
+//	fanout exchange <topic>_fanout, fanout      transient quorum         always
+//	fanout queue    <topic>_fanout_<instance>   any of the three         never             x-expires
+//	reply queue     as the core wants it        any of the three         never             x-expires
+//	notifications   <topic>, or the group       as the topic queue
+
+// exchange is one exchange as it is declared. The default exchange, which
+// nobody declares, has no name.
+type exchange struct {
+	name       string
+	kind       string
+	durable    bool
+	autoDelete bool
+}
+
+// queue is one queue as it is declared.
+type queue struct {
+	name       string
+	durable    bool
+	autoDelete bool
+	args       amqp.Table
+}
+
+// binding says which messages of an exchange reach a queue.
+type binding struct {
+	exchange exchange
+	key      string
+}
+
+// plan is one queue to consume from.
+type plan struct {
+	queue    queue
+	bindings []binding
+	private  bool  // nobody else uses it: it is deleted in the end
+	sources  []int // of the subscription, one for each binding; one in all for a reply queue
+}
+
+// route is where a message is published.
+type route struct {
+	exchange exchange
+	key      string
+}
+
+const maxShortString = 255 // bytes, of a name, a key and a property in AMQP 0-9-1
+
+// route returns where messages to an address are published.
+func (o *options) route(to messaging.Address) route {
+	switch {
+	case to.Kind == messaging.KindReply:
+		return route{key: to.Direct}
+	case to.Fanout:
+		return route{exchange: o.fanoutExchange(to.Topic)}
+	}
+	return route{exchange: o.topicExchange(to.Exchange), key: routingKey(to)}
+}
+
+// plans returns the queues of a subscription.
+func (o *options) plans(sub messaging.Subscription) ([]plan, error) {
+	var plans []plan
+	switch {
+	case sub.Group != "":
+		plans = []plan{o.group(sub)}
+	case len(sub.Sources) == 0:
+		plans = []plan{{queue: o.privateQueue(sub.Reply), private: true, sources: []int{0}}}
+	default:
+		for i, a := range sub.Sources {
+			plans = append(plans, o.source(a, sub.Instance, i))
+		}
+	}
+	for _, p := range plans {
+		if n := len(p.queue.name); n == 0 || n > maxShortString {
+			return nil, fmt.Errorf("%w: queue name %q has %d bytes, 1 to %d are possible: %w",
+				messaging.ErrInvalidTarget, p.queue.name, n, maxShortString, messaging.ErrPermanent)
+		}
+	}
+	return plans, nil
+}
+
+func (o *options) source(a messaging.Address, instance string, index int) plan {
+	if a.Fanout {
+		x := o.fanoutExchange(a.Topic)
+		return plan{
+			queue:    o.privateQueue(x.name + "_" + instance),
+			bindings: []binding{{x, a.Topic}},
+			private:  true,
+			sources:  []int{index},
+		}
+	}
+	key := routingKey(a)
+	return plan{
+		queue:    o.sharedQueue(key),
+		bindings: []binding{{o.topicExchange(a.Exchange), key}},
+		sources:  []int{index},
+	}
+}
+
+// group returns the one queue, named by the group alone, that takes the
+// messages of all sources.
+func (o *options) group(sub messaging.Subscription) plan {
+	p := plan{queue: o.sharedQueue(sub.Group)}
+	for i, a := range sub.Sources {
+		p.bindings = append(p.bindings, binding{o.topicExchange(a.Exchange), routingKey(a)})
+		p.sources = append(p.sources, i)
+	}
+	return p
+}
+
+// index returns which source of the subscription a message came from.
+func (p *plan) index(exchange, key string) int {
+	if len(p.sources) > 1 {
+		for i, b := range p.bindings {
+			if b.key == key && b.exchange.name == exchange {
+				return p.sources[i]
+			}
+		}
+	}
+	return p.sources[0]
+}
+
+func routingKey(a messaging.Address) string {
+	if a.Server == "" {
+		return a.Topic
+	}
+	return a.Topic + "." + a.Server
+}
+
+func (o *options) topicExchange(name string) exchange {
+	if name == "" {
+		name = o.controlExchange
+	}
+	return exchange{name: name, kind: amqp.ExchangeTopic, durable: o.durable || o.quorum, autoDelete: o.autoDelete}
+}
+
+// fanoutExchange returns a topic's fanout exchange. Its name holds no exchange:
+// oslo.messaging's does not.
+func (o *options) fanoutExchange(topic string) exchange {
+	return exchange{name: topic + "_fanout", kind: amqp.ExchangeFanout, durable: o.transientQuorum, autoDelete: true}
+}
+
+// sharedQueue returns a queue that peers declare too.
+func (o *options) sharedQueue(name string) queue {
+	q := queue{name: name, durable: o.durable || o.quorum, autoDelete: o.autoDelete}
+	if o.quorum {
+		q.args = amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}
+		set(q.args, "x-delivery-limit", o.deliveryLimit)
+		set(q.args, "x-max-in-memory-length", o.maxMemoryLength)
+		set(q.args, "x-max-in-memory-bytes", o.maxMemoryBytes)
+	}
+	return q
+}
+
+// privateQueue returns a queue that only its owner declares, and which the
+// broker deletes some time after the owner has gone without a word.
+//
+// It is durable where the shared queues are: a broker that forbids transient
+// queues, for which the options say so, forbids them here as well, and closes the
+// connection instead of answering.
+func (o *options) privateQueue(name string) queue {
+	q := queue{name: name, durable: o.durable || o.quorum || o.transientQuorum}
+	if o.transientQuorum || o.transientTTL > 0 {
+		q.args = amqp.Table{}
+	}
+	if o.transientQuorum {
+		q.args[amqp.QueueTypeArg] = amqp.QueueTypeQuorum
+	}
+	if o.transientTTL > 0 {
+		q.args[amqp.QueueTTLArg] = int32(o.transientTTL.Milliseconds())
+	}
+	return q
+}
+
+// set sets an integer argument in the width that oslo.messaging's encoder
+// chooses, unless it is 0.
+func set(t amqp.Table, name string, n int) {
+	switch {
+	case n == 0:
+	case n <= math.MaxInt32:
+		t[name] = int32(n)
+	default:
+		t[name] = int64(n)
+	}
+}
