@@ -1,0 +1,8 @@
+//go:build !unix
+
+package bench
+
+import "time"
+
+// processCPU returns that the CPU time is unknown.
+func processCPU() time.Duration { return -1 }
