@@ -1,0 +1,144 @@
+package archtest_test
+
+// A rule says what the packages that match a pattern may import, besides the
+// standard library.
+type rule struct {
+	pattern string   // a path inside the module, as path.Match reads it; the first rule that matches counts
+	may     []string // paths inside the module or of libraries; "lib/..." covers the packages below too
+	why     string   // ends the sentence "it may import no more, because …"
+}
+
+const (
+	amqp091        = "github.com/rabbitmq/amqp091-go"
+	testcontainers = "github.com/testcontainers/testcontainers-go/..."
+	moby           = "github.com/moby/moby/..."
+	cobra          = "github.com/spf13/cobra"
+	pflag          = "github.com/spf13/pflag"
+	prometheus     = "github.com/prometheus/client_golang/..."
+	otel           = "go.opentelemetry.io/otel"
+)
+
+var rules = []rule{
+	{
+		"messaging",
+		[]string{"internal/lazyctx", "internal/throttle"},
+		"every user and every driver depends on the core: it must bring no library and know no driver, format or pattern",
+	},
+	{
+		"messaging/wire",
+		[]string{"messaging"},
+		"a codec is pure: bytes in, an Envelope out",
+	},
+	{
+		"messaging/rpc",
+		[]string{"messaging", "internal/lazyctx", "internal/throttle"},
+		"what it asks of a transport must work on every driver, so it may know none",
+	},
+	{
+		"messaging/telemetry",
+		[]string{
+			"messaging", "messaging/rpc", otel, otel + "/attribute", otel + "/codes", otel + "/metric/...", otel + "/propagation",
+			otel + "/semconv/...", otel + "/trace/...",
+		},
+		"it is made of middleware and traces that anyone could write, on OpenTelemetry's API: the SDK is the application's choice",
+	},
+	{
+		"drivers/all",
+		[]string{"messaging", "drivers/..."},
+		"it only lists the drivers",
+	},
+	{
+		"drivers/fake",
+		[]string{"messaging", "messaging/wire"},
+		"a driver knows addresses and messages, never RPC or another driver",
+	},
+	{
+		"drivers/rabbit",
+		[]string{"messaging", "messaging/wire", "internal/coalesce", amqp091},
+		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
+	},
+	{
+		"conformance",
+		[]string{"messaging", "messaging/rpc", "conformance/faultproxy"},
+		"driver authors outside this module run the suite: it may use what they can, and judge no driver by its name",
+	},
+	{
+		"conformance/faultproxy",
+		nil,
+		"it is a TCP proxy, which knows nothing of messaging",
+	},
+	{
+		"conformance/fakeharness",
+		[]string{"messaging", "conformance", "drivers/fake"},
+		"it is what a driver author would write for that driver",
+	},
+	{
+		"interop",
+		nil,
+		"it holds tests only",
+	},
+	{
+		"bench",
+		[]string{"messaging", "messaging/rpc"},
+		"it measures what users can use, over any driver, and is part of the command",
+	},
+	{
+		"bench/amqp091",
+		[]string{"bench", "internal/coalesce", amqp091},
+		"it is what one would write without this module: coalesce is the one part that the comparison shares",
+	},
+	{
+		"bench/cmd/*",
+		[]string{"bench", "bench/amqp091", "drivers/all"},
+		"it only says what to compare",
+	},
+	{
+		"cmd/*",
+		[]string{"messaging", "messaging/rpc", "conformance", "conformance/...", "bench", "drivers/all", cobra, pflag},
+		"a command is made of the public API only, to show that the API is enough",
+	},
+	{
+		"examples/prometheus",
+		[]string{"messaging", "messaging/...", "drivers/all", otel + "/...", prometheus},
+		"an example may use nothing that a reader cannot",
+	},
+	{
+		"examples/*",
+		[]string{"messaging", "messaging/...", "conformance", "drivers/all", "drivers/fake"},
+		"an example may use nothing that a reader cannot",
+	},
+	{
+		"internal/semantics",
+		[]string{"conformance"},
+		"it reads reports, and is for tests",
+	},
+	{
+		"internal/coalesce", nil,
+		"it is a net.Conn, which knows nothing of messaging",
+	},
+	{
+		"internal/lazyctx", nil,
+		"it is a context.Context, which knows nothing of messaging",
+	},
+	{
+		"internal/throttle", nil,
+		"it counts, and knows nothing of messaging",
+	},
+	{
+		"internal/brokertest",
+		[]string{amqp091, testcontainers, moby},
+		"it starts brokers for the tests of any package, so it may depend on none of them",
+	},
+	{
+		"internal/archtest", nil,
+		"it reads the module, it does not use it",
+	},
+}
+
+// testLibraries is what any test may import on top of what its package may. A
+// test may also import every package of this module.
+var testLibraries = []string{
+	"github.com/google/go-cmp/...",
+	"pgregory.net/rapid",
+	otel + "/sdk/...",
+}
