@@ -183,7 +183,10 @@ func (l *listener) Poll(ctx context.Context) (*messaging.Delivery, error) {
 // next polls the driver and puts the mutant between the delivery and it.
 func (l *listener) next(ctx context.Context) (*messaging.Delivery, error) {
 	d, err := l.Listener.Poll(ctx)
-	if err != nil {
+	switch {
+	case err != nil && l.conn.lost.Load():
+		return nil, messaging.ErrConnLost
+	case err != nil:
 		return nil, err
 	}
 	outer := messaging.NewDelivery(d.Message, &settler{l: l, inner: d})

@@ -165,6 +165,12 @@ func callMany(t *trial) {
 	t.service(topic, "a")
 	t.service(topic, "b")
 	trs := []*messaging.Transport{t.open(), t.open()}
+	everyone := func(text string) {
+		for _, tr := range trs {
+			t.echo(t.client(tr, topic), text)
+		}
+	}
+	everyone("here I am")
 	const callers = 50
 	each := max(1, t.volume(1000)/callers)
 	t.each(callers, func(i int) {
@@ -174,6 +180,7 @@ func callMany(t *trial) {
 		}
 	})
 	t.prove("%d calls by %d goroutines over %d transports", callers*each, callers, len(trs))
+	everyone("fence") // a reply that went astray before has arrived by now
 	for _, tr := range trs {
 		if s := tr.Stats(); s.ReplyDropped > 0 || s.Calls != 0 {
 			t.errorf("%d replies were dropped and %d calls wait, after each call has got its reply", s.ReplyDropped, s.Calls)

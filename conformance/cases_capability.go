@@ -124,8 +124,9 @@ func groups(t *trial) {
 		{Kind: messaging.KindNotify, Topic: topic + ".info"},
 		{Kind: messaging.KindNotify, Topic: topic + ".error"},
 	}
+	var members []*receiver
 	for who, pool := range pools {
-		t.receive(t.open(), who, messaging.Subscription{Sources: sources, Group: pool, Prefetch: 16}, nil)
+		members = append(members, t.receive(t.open(), who, messaging.Subscription{Sources: sources, Group: pool, Prefetch: 16}, nil))
 	}
 	sender := t.open()
 	var sent []string
@@ -139,6 +140,11 @@ func groups(t *trial) {
 		key := fmt.Sprintf("fence/%d", i)
 		t.check(t.attemptEnvelope(sender, sources[i], key, notification(key), nil), "notifying %s", key)
 		t.wait("the fence", func(l *ledger) bool { return l.copies[key] >= 2 })
+	}
+	for _, m := range members {
+		if n := m.leave(); n > 0 {
+			t.errorf("%d messages are left for %s when each pool has got all", n, m.who)
+		}
 	}
 	t.copies(sent, 2)
 	t.got("blue", sent)

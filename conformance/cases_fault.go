@@ -303,17 +303,29 @@ func failover(t *trial) {
 	t.needs(t.h.OpenURL != nil && t.h.Failover != "", "Failover URL")
 	t.needs(t.h.Fault.Cut != nil, "Fault.Cut")
 	topic := t.name("topic")
-	var trs []*messaging.Transport
-	for range 2 {
+	open := func() *messaging.Transport {
 		tr, err := t.h.OpenURL(t.patient(), t.h.Failover)
 		t.check(err, "opening a URL of two hosts")
 		t.cleanup(func(ctx context.Context) { _ = tr.Close(ctx) })
-		trs = append(trs, tr)
+		return tr
 	}
-	t.receive(trs[0], "s", serverOf(messaging.Target{Topic: topic, Server: "s"}), nil)
-	t.send(trs[1], anyOf(topic), "first")
+	server, sender := open(), open()
+	t.receive(server, "s", serverOf(messaging.Target{Topic: topic, Server: "s"}), nil)
+	t.send(sender, anyOf(topic), "first")
 	t.waitKeys("first")
-	t.cut(trs...)
-	t.send(trs[1], anyOf(topic), "second")
+	t.cut(server, sender)
+	t.send(sender, anyOf(topic), "second")
 	t.waitKeys("second")
+
+	// Which host comes first is random: more connect, until one met the other.
+	failures := server.Stats().DialFailures + sender.Stats().DialFailures
+	const most = 30
+	for i := 0; failures == 0; i++ {
+		if i == most {
+			t.fatalf("of %d transports none tried the first host of the URL", most)
+		}
+		another := open()
+		t.check(another.Connect(t.patient()), "connecting to one of two hosts")
+		failures += another.Stats().DialFailures
+	}
 }

@@ -107,7 +107,7 @@ func names(t *trial) {
 		t.send(sender, anyOf(topic), "any "+n)
 		t.send(sender, named(topic, n), "named "+n)
 		t.send(sender, fanoutOf(topic), "fanout "+n)
-		t.waitKeys("any "+n, "named "+n, "fanout "+n)
+		t.wait("all three", func(l *ledger) bool { return l.arrivals(n) >= 3 })
 		t.got(n, []string{"any " + n, "named " + n, "fanout " + n})
 	}
 }

@@ -152,6 +152,17 @@ func (l *ledger) wait(ctx context.Context, cond func(*ledger) bool) error {
 	return nil
 }
 
+// arrivals counts what a receiver got, for the cond of wait.
+func (l *ledger) arrivals(who string) int {
+	n := 0
+	for _, r := range l.got {
+		if r.who == who {
+			n++
+		}
+	}
+	return n
+}
+
 // keysOf returns what a receiver got, in order.
 func (l *ledger) keysOf(who string) []string {
 	l.mu.Lock()

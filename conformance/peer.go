@@ -121,12 +121,10 @@ type receiver struct {
 }
 
 // receive listens on tr, from now until the end of the case or receiver.leave.
-// A nil handle acknowledges.
+// A nil handle acknowledges, before the receipt is written down: whoever waits for
+// that may then end the transport.
 func (t *trial) receive(tr *messaging.Transport, who string, sub messaging.Subscription, handle func(*messaging.Incoming)) *receiver {
 	r := &receiver{t: t, who: who, tr: tr, stream: t.listen(tr, sub), over: make(chan struct{})}
-	if handle == nil {
-		handle = t.ack
-	}
 	t.spawn(func() {
 		defer close(r.over)
 		for {
@@ -134,6 +132,11 @@ func (t *trial) receive(tr *messaging.Transport, who string, sub messaging.Subsc
 			if err != nil {
 				r.ended(err)
 				return
+			}
+			if handle == nil {
+				t.ack(in)
+				t.arrived(who, in)
+				continue
 			}
 			t.arrived(who, in)
 			handle(in)
@@ -155,10 +158,11 @@ func (r *receiver) ended(err error) {
 }
 
 // leave stops and closes the stream and waits until its goroutine ended, so
-// that everything it received is written down.
-func (r *receiver) leave() {
+// that everything it received is written down. It returns how many messages
+// were on their way to it and went back.
+func (r *receiver) leave() (returned int) {
 	ctx := r.t.patient()
-	_, err := r.stream.Stop(ctx)
+	returned, err := r.stream.Stop(ctx)
 	r.t.check(err, "stopping %s", r.who)
 	select {
 	case <-r.over:
@@ -166,6 +170,7 @@ func (r *receiver) leave() {
 		r.t.fatalf("%s goes on polling after Stop", r.who)
 	}
 	r.t.check(r.stream.Close(ctx), "closing %s", r.who)
+	return returned
 }
 
 // arrived writes a receipt down.

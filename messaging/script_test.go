@@ -153,12 +153,21 @@ func (c *scriptConn) Send(ctx context.Context, to Address, m *Message, done Comp
 	for _, o := range outcomes {
 		done.Complete(o)
 	}
-	if len(outcomes) == 0 {
-		c.s.mu.Lock()
-		c.pending = append(c.pending, done)
-		c.s.mu.Unlock()
+	if len(outcomes) == 0 && !c.wait(done) {
+		done.Complete(ErrOutcomeUnknown)
 	}
 	return nil
+}
+
+// wait keeps a completion until the connection dies, unless it has already.
+func (c *scriptConn) wait(done Completion) bool {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if c.err != nil {
+		return false
+	}
+	c.pending = append(c.pending, done)
+	return true
 }
 
 func (c *scriptConn) Listen(_ context.Context, sub Subscription) (Listener, error) {
