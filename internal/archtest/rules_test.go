@@ -31,7 +31,7 @@ var rules = []rule{
 	},
 	{
 		"messaging/rpc",
-		[]string{"messaging", "internal/lazyctx", "internal/throttle"},
+		[]string{"messaging", "internal/lazyctx", "internal/serving", "internal/throttle"},
 		"what it asks of a transport must work on every driver, so it may know none",
 	},
 	{
@@ -106,6 +106,11 @@ var rules = []rule{
 		"examples/*",
 		[]string{"messaging", "messaging/...", "conformance", "drivers/all", "drivers/fake"},
 		"an example may use nothing that a reader cannot",
+	},
+	{
+		"internal/serving",
+		[]string{"messaging", "internal/throttle"},
+		"it is the part of a server that knows neither requests nor notifications",
 	},
 	{
 		"internal/semantics",

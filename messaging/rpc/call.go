@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/patchbay-go/patchbay/internal/lazyctx"
+	"github.com/patchbay-go/patchbay/internal/serving"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -232,7 +233,7 @@ func (c *Client) opError(p Pattern, method string, err error) error {
 		to = c.fanout
 	}
 	op := [...]string{PatternCall: "calling", PatternCast: "casting", PatternFanout: "fanning out"}[p]
-	e := &messaging.OpError{Op: fmt.Sprintf("%s %q on", op, truncate(method, 100)), Addr: to.String(), Err: err}
+	e := &messaging.OpError{Op: fmt.Sprintf("%s %q on", op, serving.Truncate(method, 100)), Addr: to.String(), Err: err}
 	if inner, ok := err.(*messaging.OpError); ok && inner.Addr == e.Addr { //nolint:errorlint // only the outermost
 		e.Err = inner.Err
 	}

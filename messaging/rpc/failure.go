@@ -9,8 +9,8 @@ import (
 	"path"
 	"runtime"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/patchbay-go/patchbay/internal/serving"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -59,9 +59,9 @@ func encodeFailure(err error) (body []byte) {
 
 func encodeDescribed(f failure) []byte {
 	f.Module, f.Class = stripRemote(f.Module, f.Class)
-	f.Message = truncate(f.Message, maxFailureText)
+	f.Message = serving.Truncate(f.Message, maxFailureText)
 	if f.Trace == nil {
-		f.Trace = []string{truncate(exceptionLine(f.Module, f.Class, f.Message), maxFailureText)}
+		f.Trace = []string{serving.Truncate(exceptionLine(f.Module, f.Class, f.Message), maxFailureText)}
 	}
 	if len(f.Trace) > maxTraceLines {
 		f.Trace = f.Trace[len(f.Trace)-maxTraceLines:]
@@ -118,16 +118,6 @@ func exceptionLine(module, class, message string) string {
 		class = module + "." + class
 	}
 	return class + ": " + message + "\n"
-}
-
-func truncate(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	for limit > 0 && !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return s[:limit] + " [truncated]"
 }
 
 // stripRemote removes the suffix that oslo.messaging gives to module and class
