@@ -31,7 +31,7 @@ var rules = []rule{
 	},
 	{
 		"messaging/rpc",
-		[]string{"messaging", "internal/lazyctx", "internal/serving", "internal/throttle"},
+		[]string{"messaging", "internal/jsontext", "internal/lazyctx", "internal/requestctx", "internal/serving", "internal/throttle"},
 		"what it asks of a transport must work on every driver, so it may know none",
 	},
 	{
@@ -120,6 +120,15 @@ var rules = []rule{
 	{
 		"internal/coalesce", nil,
 		"it is a net.Conn, which knows nothing of messaging",
+	},
+	{
+		"internal/jsontext", nil,
+		"it is encoding/json with a few rules more, which knows nothing of messaging",
+	},
+	{
+		"internal/requestctx",
+		[]string{"messaging", "internal/lazyctx"},
+		"it is the key under which requests and notifications find the same entries",
 	},
 	{
 		"internal/lazyctx", nil,

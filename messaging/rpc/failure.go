@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/patchbay-go/patchbay/internal/jsontext"
 	"github.com/patchbay-go/patchbay/internal/serving"
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -135,7 +136,7 @@ func stripRemote(module, class string) (string, string) {
 // is missing or of another type is left empty.
 func decodeFailure(body []byte) *RemoteError {
 	var parts struct{ Class, Module, Message, TB, Args, Kwargs json.RawMessage }
-	if err := unmarshalLenient(body, &parts); err != nil {
+	if err := jsontext.Unmarshal(body, &parts); err != nil {
 		return &RemoteError{Module: ownModule, Class: "Error", Message: "the server sent a failure that cannot be read"}
 	}
 	e := &RemoteError{Message: text(parts.Message), Args: bytes.Clone(parts.Args), Kwargs: bytes.Clone(parts.Kwargs)}

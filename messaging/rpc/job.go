@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/patchbay-go/patchbay/internal/lazyctx"
+	"github.com/patchbay-go/patchbay/internal/requestctx"
 	"github.com/patchbay-go/patchbay/internal/serving"
 	"github.com/patchbay-go/patchbay/internal/throttle"
 	"github.com/patchbay-go/patchbay/messaging"
@@ -34,7 +35,7 @@ type job struct {
 // request is what belongs to one request alone, in one allocation.
 type request struct {
 	Request
-	ctx   handlerContext
+	ctx   requestctx.Context
 	reply lazyctx.Private // bounds the sending of the reply
 }
 
@@ -109,7 +110,7 @@ func (j *job) prepare() {
 		r.Args = json.RawMessage("{}")
 	}
 	r.ctx.Init(j.session.Handlers, in.Deadline)
-	r.ctx.values.entries = in.Context
+	r.ctx.Values.Entries = in.Context
 	j.req = r
 }
 
@@ -218,7 +219,7 @@ func (j *job) settle(o messaging.Outcome) {
 func (j *job) Release() {
 	ss := j.session
 	if j.req != nil && j.req.buffer != nil {
-		j.server.opts.Encoding.(*JSON).free(j.req.buffer)
+		j.server.opts.Encoding.(*JSON).codec.Free(j.req.buffer)
 	}
 	*j = job{server: j.server, run: j.run}
 	j.server.jobs.Put(j)
