@@ -43,15 +43,26 @@ func (s *Stream) tellFailing(err error) {
 	}
 }
 
+// offer reports ErrUnsupported for what sub needs and the peer does not have.
+func (c *Capabilities) offer(sub *Subscription) error {
+	switch {
+	case sub.Group != "" && !c.Groups:
+		return fmt.Errorf("%w: groups", ErrUnsupported)
+	case sub.Tap && !c.Taps:
+		return fmt.Errorf("%w: taps", ErrUnsupported)
+	}
+	return nil
+}
+
 func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, error) {
 	conn, err := s.open(ctx, pause, first)
 	if err != nil {
 		return nil, err
 	}
 	g := &generation{conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
-	if s.sub.Group != "" && !g.caps.Groups {
+	if err := g.caps.offer(&s.sub); err != nil {
 		s.release(ctx, g)
-		return nil, fmt.Errorf("%w: groups", ErrUnsupported)
+		return nil, err
 	}
 	g.listener, err = conn.Listen(ctx, s.sub)
 	if err != nil {

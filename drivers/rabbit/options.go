@@ -126,6 +126,7 @@ func (o *options) capabilities(version string) messaging.Capabilities {
 		Mandatory:     true,
 		TTL:           true,
 		Groups:        true,
+		Taps:          true,
 		OfflineCast:   !o.autoDelete,
 		DeliveryCount: o.quorum,
 		StableReply:   true,

@@ -21,6 +21,7 @@ import (
 //	fanout queue    <topic>_fanout_<instance>   any of the three         never             x-expires
 //	reply queue     as the core wants it        any of the three         never             x-expires
 //	notifications   <topic>, or the group       as the topic queue
+//	tap             <topic>_tap_<instance>      as the reply queue
 
 // exchange is one exchange as it is declared. The default exchange, which
 // nobody declares, has no name.
@@ -77,7 +78,11 @@ func (o *options) plans(sub messaging.Subscription) ([]plan, error) {
 	var plans []plan
 	switch {
 	case sub.Group != "":
-		plans = []plan{o.group(sub)}
+		plans = []plan{o.gathering(o.sharedQueue(sub.Group), sub.Sources)}
+	case sub.Tap:
+		p := o.gathering(o.privateQueue(routingKey(sub.Sources[0])+"_tap_"+sub.Instance), sub.Sources)
+		p.private = true
+		plans = []plan{p}
 	case len(sub.Sources) == 0:
 		plans = []plan{{queue: o.privateQueue(sub.Reply), private: true, sources: []int{0}}}
 	default:
@@ -112,11 +117,11 @@ func (o *options) source(a messaging.Address, instance string, index int) plan {
 	}
 }
 
-// group returns the one queue, named by the group alone, that takes the
-// messages of all sources.
-func (o *options) group(sub messaging.Subscription) plan {
-	p := plan{queue: o.sharedQueue(sub.Group)}
-	for i, a := range sub.Sources {
+// gathering returns one queue that takes the messages of all sources: that of a
+// group, which has its name, or of a tap.
+func (o *options) gathering(q queue, sources []messaging.Address) plan {
+	p := plan{queue: q}
+	for i, a := range sources {
 		p.bindings = append(p.bindings, binding{o.topicExchange(a.Exchange), routingKey(a)})
 		p.sources = append(p.sources, i)
 	}

@@ -14,6 +14,7 @@ const (
 	moby           = "github.com/moby/moby/..."
 	cobra          = "github.com/spf13/cobra"
 	pflag          = "github.com/spf13/pflag"
+	yaml           = "go.yaml.in/yaml/v3"
 	prometheus     = "github.com/prometheus/client_golang/..."
 	otel           = "go.opentelemetry.io/otel"
 )
@@ -33,6 +34,21 @@ var rules = []rule{
 		"messaging/rpc",
 		[]string{"messaging", "internal/jsontext", "internal/lazyctx", "internal/requestctx", "internal/serving", "internal/throttle"},
 		"what it asks of a transport must work on every driver, so it may know none",
+	},
+	{
+		"messaging/notify",
+		[]string{"messaging", "internal/jsontext", "internal/lazyctx", "internal/requestctx", "internal/serving", "internal/throttle"},
+		"what it asks of a transport must work on every driver, so it may know none, and no requests",
+	},
+	{
+		"messaging/notify/routing",
+		[]string{"messaging/notify", yaml},
+		"it reads rules, and is a package of its own so that nobody else links what reads YAML",
+	},
+	{
+		"messaging/notify/httpnotify",
+		[]string{"messaging/notify"},
+		"it is middleware that anyone could write",
 	},
 	{
 		"messaging/telemetry",

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -212,4 +213,77 @@ func tokenLen(data []byte) int {
 		}
 	}
 	return 0
+}
+
+// AppendString appends s as a JSON string.
+func AppendString(b []byte, s string) []byte {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return append(b, `""`...) // strings always encode
+	}
+	return append(b, text...)
+}
+
+// Text returns the string that raw holds, null and nothing as "", and any other
+// value as it is written. It is valid UTF-8.
+func Text(raw json.RawMessage) string {
+	var s *string
+	if json.Unmarshal(raw, &s) != nil {
+		return strings.ToValidUTF8(string(raw), "\ufffd")
+	}
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// Members calls f with each member of a JSON object, whose values may hold
+// Python's NaN, Infinity and -Infinity and are passed as they are written. Of what
+// is no object it passes what it understands, and it never panics.
+func Members(object []byte, f func(name string, value json.RawMessage)) {
+	rest, ok := bytes.CutPrefix(skipBlanks(object), []byte("{"))
+	for ok {
+		rest = skipBlanks(rest)
+		if len(rest) == 0 || rest[0] != '"' {
+			return
+		}
+		end := skipString(rest, 0)
+		name := Text(rest[:end])
+		if rest, ok = bytes.CutPrefix(skipBlanks(rest[end:]), []byte(":")); !ok {
+			return
+		}
+		rest = skipBlanks(rest)
+		end = skipValue(rest)
+		f(name, bytes.TrimRight(rest[:end:end], blanks))
+		rest, ok = bytes.CutPrefix(rest[end:], []byte(","))
+	}
+}
+
+const blanks = " \t\r\n"
+
+func skipBlanks(data []byte) []byte { return bytes.TrimLeft(data, blanks) }
+
+// skipValue returns the index behind the value that data begins with: that of the
+// comma or bracket which ends it.
+func skipValue(data []byte) int {
+	depth := 0
+	for i := 0; i < len(data); {
+		switch data[i] {
+		case '"':
+			i = skipString(data, i)
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth < 0 {
+				return i
+			}
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
+		i++
+	}
+	return len(data)
 }

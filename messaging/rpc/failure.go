@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
-	"runtime"
 	"strings"
 
 	"github.com/patchbay-go/patchbay/internal/jsontext"
@@ -33,7 +31,6 @@ const (
 	maxFailureText = 16 << 10
 	maxFailureArgs = 64 << 10
 	maxTraceLines  = 64
-	maxFrames      = 32
 )
 
 // failure is the object of the wire. The order of its fields is oslo.messaging's.
@@ -139,8 +136,8 @@ func decodeFailure(body []byte) *RemoteError {
 	if err := jsontext.Unmarshal(body, &parts); err != nil {
 		return &RemoteError{Module: ownModule, Class: "Error", Message: "the server sent a failure that cannot be read"}
 	}
-	e := &RemoteError{Message: text(parts.Message), Args: bytes.Clone(parts.Args), Kwargs: bytes.Clone(parts.Kwargs)}
-	e.Module, e.Class = stripRemote(text(parts.Module), text(parts.Class))
+	e := &RemoteError{Message: jsontext.Text(parts.Message), Args: bytes.Clone(parts.Args), Kwargs: bytes.Clone(parts.Kwargs)}
+	e.Module, e.Class = stripRemote(jsontext.Text(parts.Module), jsontext.Text(parts.Class))
 	if e.Module == python2Builtins {
 		e.Module = builtinsModule
 	}
@@ -149,24 +146,11 @@ func decodeFailure(body []byte) *RemoteError {
 		lines = []json.RawMessage{parts.TB}
 	}
 	for _, line := range lines {
-		if s := text(line); s != "" {
+		if s := jsontext.Text(line); s != "" {
 			e.Trace = append(e.Trace, s)
 		}
 	}
 	return e
-}
-
-// text returns the string that raw holds, null as "", and any other value as
-// it is written. It is valid UTF-8.
-func text(raw json.RawMessage) string {
-	var s *string
-	if json.Unmarshal(raw, &s) != nil {
-		return strings.ToValidUTF8(string(raw), "\ufffd")
-	}
-	if s == nil {
-		return ""
-	}
-	return *s
 }
 
 // resolve finds the Go error that the class of e stands for: the
@@ -211,28 +195,5 @@ func errBadArguments(method string, err error) error {
 // newPanicError returns the error for a recovered panic, with the frames that
 // led to it. It is called by the deferred function itself.
 func newPanicError(value any) *PanicError {
-	pcs := make([]uintptr, maxFrames)
-	pcs = pcs[:runtime.Callers(3, pcs)] // Callers, newPanicError, the deferred function
-	frames := runtime.CallersFrames(pcs)
-	var trace []string
-	for more := len(pcs) > 0; more; {
-		var f runtime.Frame
-		f, more = frames.Next()
-		if strings.HasPrefix(f.Function, "runtime.") {
-			continue // gopanic and the like
-		}
-		trace = append(trace, frameLine(f))
-	}
-	// Python's order is outermost first.
-	for i, j := 0, len(trace)-1; i < j; i, j = i+1, j-1 {
-		trace[i], trace[j] = trace[j], trace[i]
-	}
-	return &PanicError{Value: value, Trace: append([]string{"Traceback (most recent call last):\n"}, trace...)}
-}
-
-// frameLine names the file by its package, not by where it was built.
-func frameLine(f runtime.Frame) string {
-	dir, name := path.Split(f.Function)
-	pkg, fn, _ := strings.Cut(name, ".")
-	return fmt.Sprintf("  File \"%s%s/%s\", line %d, in %s\n", dir, pkg, path.Base(f.File), f.Line, fn)
+	return &PanicError{Value: value, Trace: append([]string{"Traceback (most recent call last):\n"}, serving.PanicTrace(1)...)}
 }
