@@ -31,7 +31,7 @@ const (
 // Priorities returns all priorities.
 func Priorities() []Priority { return []Priority{Audit, Debug, Info, Warn, Error, Critical, Sample} }
 
-// ErrInvalidPriority: it is none of Priorities.
+// ErrInvalidPriority says that a priority is none of Priorities.
 var ErrInvalidPriority = errors.New("invalid priority")
 
 // check reports whether there is such a priority.

@@ -121,7 +121,7 @@ func TestNothingIsLostWithoutListeners(t *testing.T) {
 // TestSecretsStay: what a request context holds beside names and ids is nobody's
 // business.
 func TestSecretsStay(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bus) {
+	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		for key, value := range map[string]any{
 			"user_id": "u", "roles": []string{"reader"}, "service_user_name": "nova", "auth_token": "s3cret",

@@ -145,6 +145,7 @@ type lazyHandler struct{ h *slog.Handler }
 func (l lazyHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return (*l.h).Enabled(ctx, level)
 }
+
 func (l lazyHandler) Handle(ctx context.Context, r slog.Record) error { return (*l.h).Handle(ctx, r) }
 func (l lazyHandler) WithAttrs(a []slog.Attr) slog.Handler            { return (*l.h).WithAttrs(a) }
 func (l lazyHandler) WithGroup(n string) slog.Handler                 { return (*l.h).WithGroup(n) }

@@ -55,7 +55,7 @@ func FuzzFnmatch(f *testing.F) {
 	for _, p := range []string{"a*", "[!a-]", "[]", "[z-a]x", "[\xff-\x00]", "?[", "[[", "[-]"} {
 		f.Add(p)
 	}
-	f.Fuzz(func(t *testing.T, pattern string) {
+	f.Fuzz(func(_ *testing.T, pattern string) {
 		patterns([]string{pattern}, false) // panics if it is none
 	})
 }

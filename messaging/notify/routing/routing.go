@@ -32,7 +32,7 @@ import (
 	"github.com/patchbay-go/patchbay/messaging/notify"
 )
 
-// ErrInvalidRules: the rules are no YAML, name a driver that there is not, or hold
+// ErrInvalidRules says that rules are no YAML, name a driver that there is not, or hold
 // what has no meaning.
 var ErrInvalidRules = errors.New("invalid routing rules")
 
