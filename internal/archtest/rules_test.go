@@ -75,7 +75,7 @@ var rules = []rule{
 	},
 	{
 		"conformance",
-		[]string{"messaging", "messaging/rpc", "conformance/faultproxy"},
+		[]string{"messaging", "messaging/rpc", "messaging/notify", "conformance/faultproxy"},
 		"driver authors outside this module run the suite: it may use what they can, and judge no driver by its name",
 	},
 	{
