@@ -37,6 +37,7 @@ type conn struct {
 	raw    *coalesce.Conn
 	amqp   *amqp.Connection
 	caps   messaging.Capabilities
+	memory *memory // of all connections of the driver
 	window int
 	write  time.Duration // the write timeout
 
@@ -61,7 +62,7 @@ var _ messaging.Conn = (*conn)(nil)
 func newConn(ctx context.Context, d *driver, host string, raw *coalesce.Conn, opened *amqp.Connection) *conn {
 	version, _ := opened.Properties["version"].(string)
 	c := &conn{
-		o: d.o, host: host, raw: raw, amqp: opened, window: d.window, write: d.writeTimeout(),
+		o: d.o, host: host, raw: raw, amqp: opened, memory: d.memory, window: d.window, write: d.writeTimeout(),
 		caps: d.o.capabilities(version),
 		done: make(chan struct{}),
 	}

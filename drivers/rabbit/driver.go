@@ -36,6 +36,7 @@ const (
 type driver struct {
 	o      *options
 	tls    *tls.Config // nil: none
+	memory *memory
 	window int
 }
 
@@ -58,7 +59,7 @@ func Open(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging
 	if opts.wire == wireNative {
 		codecs[0], codecs[1] = codecs[1], codecs[0]
 	}
-	return &driver{o: opts, tls: tlsConfig, window: max(1, o.Window)}, codecs, nil
+	return &driver{o: opts, tls: tlsConfig, memory: newMemory(opts), window: max(1, o.Window)}, codecs, nil
 }
 
 // SingleConn implements messaging.Driver. A broker under a memory alarm stops

@@ -18,6 +18,7 @@ import (
 type source struct {
 	l    *listener
 	plan plan
+	kept *kept  // of a stream or a managed queue; else nil
 	tag  string // of the consumer
 
 	mu      sync.Mutex // protects session
@@ -32,6 +33,7 @@ type session struct {
 	over   chan struct{} // closed when its goroutine has ended
 	calls  sync.Mutex    // held for calls that wait for the broker: one at a time
 
+	stream  *readings // nil: the queue is no stream
 	acks    acks
 	wake    chan struct{} // there is something to acknowledge
 	write   sync.Mutex    // held while writing what becomes of deliveries
@@ -84,34 +86,45 @@ func (s *source) fail(err error) {
 
 // receive passes deliveries on until there are no more.
 func (s *source) receive(deliveries <-chan amqp.Delivery) {
+	if s.plan.stream {
+		s.receiveStream(deliveries)
+		return
+	}
 	session := s.current()
 	for d := range deliveries {
 		session.acks.add(d.DeliveryTag)
-		m, count := received(&d, s.l.c.caps.DeliveryCount)
-		p := polled{messaging.NewDelivery(m, session), session}
-		p.d.Source = s.plan.index(d.Exchange, d.RoutingKey)
-		p.d.Redelivered = d.Redelivered
-		p.d.Count = count
-		p.d.Tag = d.DeliveryTag
-		select {
-		case s.l.inbox <- p:
-		case <-s.l.c.done:
-		}
+		s.pass(&d, session)
+	}
+}
+
+// pass passes a delivery on to Poll.
+func (s *source) pass(d *amqp.Delivery, session *session) {
+	m, count := received(d, s.l.c.caps.DeliveryCount && !s.plan.stream)
+	p := polled{messaging.NewDelivery(m, session), session}
+	p.d.Source = s.plan.index(d.Exchange, d.RoutingKey)
+	p.d.Redelivered = d.Redelivered
+	p.d.Count = count
+	p.d.Tag = d.DeliveryTag
+	select {
+	case s.l.inbox <- p:
+	case <-s.l.c.done:
 	}
 }
 
 // consume declares the queue and consumes it: on the channel of old, if that
 // is still open, else on a new one.
 func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
-	c := s.l.c
-	if err := c.control.do(c.life, s.plan.declare); err != nil {
+	if err := s.declare(); err != nil {
 		return nil, err
 	}
 	session := old
 	if old == nil || old.lost() {
 		var err error
-		if session, err = c.openSession(s.l.prefetch); err != nil {
+		if session, err = s.l.c.openSession(s.l.prefetch); err != nil {
 			return nil, err
+		}
+		if s.plan.stream {
+			session.stream = &readings{source: s, offsets: map[uint64]int64{}}
 		}
 		s.mu.Lock()
 		s.session = session
@@ -123,13 +136,6 @@ func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
 		return nil, messaging.ErrClosed
 	}
 	return session.ch.Consume(s.plan.queue.name, s.tag, false, false, false, false, s.arguments())
-}
-
-func (s *source) arguments() amqp.Table {
-	if s.l.c.o.cancelOnFailover {
-		return amqp.Table{"x-cancel-on-ha-failover": true}
-	}
-	return nil
 }
 
 func (s *source) current() *session {
@@ -195,6 +201,12 @@ func (s *source) free() error {
 		_ = session.ch.Close()
 		<-session.over
 	}
+	if s.kept != nil && s.l.complete && c.lost() == nil {
+		if s.kept.number > 0 {
+			c.unlock(s.kept.number)
+		}
+		c.memory.forget(s.plan.key)
+	}
 	return err
 }
 
@@ -252,15 +264,24 @@ func (s *session) Settle(_ context.Context, d *messaging.Delivery, o messaging.O
 	if s.lost() {
 		return &messaging.OpError{Op: "settling a delivery", Err: messaging.ErrConnLost}
 	}
-	if o != messaging.Ack {
+	switch {
+	case s.stream != nil:
+		s.settleReading(d, o)
+	case o != messaging.Ack:
 		return s.refuse(d.Tag, o == messaging.Requeue)
+	default:
+		s.accept(d.Tag)
 	}
-	s.acks.ack(d.Tag)
+	return nil
+}
+
+// accept acknowledges a delivery, soon.
+func (s *session) accept(tag uint64) {
+	s.acks.ack(tag)
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // refuse requeues or drops a delivery.
