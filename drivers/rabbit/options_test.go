@@ -25,6 +25,7 @@ func TestOpen(t *testing.T) {
 		{"rabbit://?wire=oslo&amqp_durable_queues=yes&rabbit_quorum_queue=1&rabbit_quorum_delivery_limit=3&rabbit_transient_queues_ttl=0", "oslo"},
 		{"rabbit://?heartbeat_timeout_threshold=0&rabbit_login_method=EXTERNAL&rabbit_qos_prefetch_count=65535", "oslo"},
 		{"rabbit+tls://?ssl_enforce_hostname_verification=false", "oslo"},
+		{"rabbit://?ssl=1", "oslo"},
 		{"rabbit://?rabbit_stream_fanout=true&rabbit_transient_quorum_queue=true&use_queue_manager=true&rabbit_ha_queues=true", "oslo"},
 	} {
 		d, codecs, err := open(t, tt.url)
@@ -63,6 +64,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"rabbit://?control_exchange=" + strings.Repeat("x", 201), "control_exchange"},
 		{"rabbit://?ssl_ca_file=ca.pem", "needs the scheme rabbit+tls"},
 		{"rabbit+tls://?ssl_ca_file=testdata/absent.pem", "ssl_ca_file"},
+		{"rabbit://?ssl=true&ssl_ca_file=testdata/absent.pem", "ssl_ca_file"},
+		{"rabbit+tls://?ssl=false", "ssl"},
 		{"rabbit+tls://?ssl_ca_file=testdata/topology.json", "holds no certificate"},
 		{"rabbit+tls://?ssl_cert_file=testdata/topology.json", "ssl_cert_file"},
 	} {

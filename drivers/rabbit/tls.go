@@ -9,18 +9,22 @@ import (
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
-// readTLS returns the configuration for "rabbit+tls", from the application's
-// and the URL's ssl_ options, or nil for "rabbit".
+// readTLS returns the configuration for "rabbit+tls" or "rabbit" with the option
+// ssl, from the application's and the URL's ssl_ options, or nil for "rabbit".
 func readTLS(scheme string, base *tls.Config, r *messaging.OptionReader) (*tls.Config, error) {
 	files := map[string]string{}
 	for _, name := range []string{"ssl_ca_file", "ssl_cert_file", "ssl_key_file"} {
 		files[name] = r.String(name, "")
 	}
 	verifyHost := r.Bool("ssl_enforce_hostname_verification", true)
-	if scheme != schemeTLS {
+	secure := r.Bool("ssl", scheme == schemeTLS)
+	if !secure {
+		if scheme == schemeTLS {
+			r.Reject("ssl", "is off, and the scheme is "+schemeTLS)
+		}
 		for name, value := range files {
 			if value != "" {
-				r.Reject(name, "needs the scheme "+schemeTLS)
+				r.Reject(name, "needs the scheme "+schemeTLS+", or ssl=true")
 			}
 		}
 		return nil, nil

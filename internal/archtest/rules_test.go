@@ -51,6 +51,11 @@ var rules = []rule{
 		"it is middleware that anyone could write",
 	},
 	{
+		"messaging/osloconf",
+		[]string{"messaging", "messaging/rpc", "messaging/notify", "messaging/notify/routing"},
+		"it turns files into what an application could write itself",
+	},
+	{
 		"messaging/telemetry",
 		[]string{
 			"messaging", "messaging/rpc", otel, otel + "/attribute", otel + "/codes", otel + "/metric/...", otel + "/propagation",
@@ -110,7 +115,10 @@ var rules = []rule{
 	},
 	{
 		"cmd/*",
-		[]string{"messaging", "messaging/rpc", "conformance", "conformance/...", "bench", "drivers/all", cobra, pflag},
+		[]string{
+			"messaging", "messaging/rpc", "messaging/notify", "messaging/osloconf", "conformance", "conformance/...", "bench", "drivers/all",
+			cobra, pflag,
+		},
 		"a command is made of the public API only, to show that the API is enough",
 	},
 	{
