@@ -38,7 +38,7 @@ a broker's URL the same program runs over that broker.`,
 	}
 	url := cmd.Flags().String("url", "fake://", "transport `URL`")
 	cmd.RunE = a.action(func(ctx context.Context, _ []string) error {
-		return a.withTransport(ctx, *url, quiet, func(t *messaging.Transport) error {
+		return a.withTransport(ctx, a.byURL(*url), quiet, func(t *messaging.Transport) error {
 			d := &demo{app: a, out: a.stdout.w, url: *url, tally: newTally()}
 			d.client = rpc.NewClient(t, messaging.Target{Topic: demoTopic}, &rpc.ClientOptions{Timeout: demoTimeout})
 			return d.withServers(ctx, demoServers(), func() error { return d.play(ctx) })
@@ -62,7 +62,7 @@ func (d *demo) withServers(ctx context.Context, names []string, fn func() error)
 	if len(names) == 0 {
 		return fn()
 	}
-	return d.app.withTransport(ctx, d.url, quiet, func(t *messaging.Transport) error {
+	return d.app.withTransport(ctx, d.app.byURL(d.url), quiet, func(t *messaging.Transport) error {
 		target := messaging.Target{Topic: demoTopic, Server: names[0]}
 		srv, err := rpc.NewServer(t, target, []*rpc.Endpoint{d.endpoint(names[0])}, nil)
 		if err != nil {

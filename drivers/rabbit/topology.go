@@ -141,7 +141,11 @@ func (o *options) private(prefix, name, key string) plan {
 func (o *options) gathering(q queue, sources []messaging.Address) plan {
 	p := plan{queue: q}
 	for i, a := range sources {
-		p.bindings = append(p.bindings, binding{o.topicExchange(a.Exchange), routingKey(a)})
+		x := o.topicExchange(a.Exchange)
+		if a.Fanout {
+			x = o.fanoutExchange(a.Topic)
+		}
+		p.bindings = append(p.bindings, binding{x, routingKey(a)})
 		p.sources = append(p.sources, i)
 	}
 	return p
@@ -151,7 +155,7 @@ func (o *options) gathering(q queue, sources []messaging.Address) plan {
 func (p *plan) index(exchange, key string) int {
 	if len(p.sources) > 1 {
 		for i, b := range p.bindings {
-			if b.key == key && b.exchange.name == exchange {
+			if b.exchange.name == exchange && (b.key == key || b.exchange.kind == amqp.ExchangeFanout) {
 				return p.sources[i]
 			}
 		}

@@ -1,6 +1,7 @@
 package osloconf
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -122,12 +123,11 @@ func expand(names []string) ([]string, error) {
 }
 
 func readFile(name string) ([]option, error) {
-	f, err := os.Open(name)
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	return parse(name, f)
+	return parse(name, bytes.NewReader(text))
 }
 
 // note collects what has no effect.

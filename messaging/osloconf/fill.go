@@ -58,8 +58,10 @@ func (c *Config) fill(v *values) error {
 		}
 	}
 	if r.boolean(rabbitGroup, "ssl") && r.text(rabbitGroup, "ssl_ca_file").value == "" {
-		c.Notes = append(c.Notes, Note{r.text(rabbitGroup, "ssl").where, "[" + rabbitGroup + "] ssl",
-			"is without ssl_ca_file: the broker's certificate is verified with the system's roots, where oslo.messaging verifies nothing"})
+		c.Notes = append(c.Notes, Note{
+			r.text(rabbitGroup, "ssl").where, "[" + rabbitGroup + "] ssl",
+			"is without ssl_ca_file: the broker's certificate is verified with the system's roots, where oslo.messaging verifies nothing",
+		})
 	}
 	return r.err
 }

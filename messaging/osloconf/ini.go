@@ -96,7 +96,7 @@ func (p *parser) assign(line string) error {
 	i := strings.IndexAny(line, ":=")
 	switch {
 	case i < 0:
-		return errors.New("there is neither = nor :")
+		return errors.New("there is neither a = nor a : in it")
 	case p.group == "":
 		return errors.New("an option must be in a section")
 	}

@@ -249,7 +249,7 @@ func TestErrors(t *testing.T) {
 		"a = 1":                           ":1: an option must be in a section",
 		"[DEFAULT\n":                      ":1: a section must end with ]",
 		"[]\n":                            ":1: a section needs a name",
-		"[DEFAULT]\ntransport_url s3cret": ":2: there is neither = nor :",
+		"[DEFAULT]\ntransport_url s3cret": ":2: there is neither a = nor a :",
 		"[DEFAULT]\n= s3cret":             ":2: an option needs a name",
 		"[DEFAULT]\n\n  s3cret":           ":3: a line that begins with a blank continues nothing",
 		"[DEFAULT]\n# x\n  s3cret":        ":3: a line that begins",
@@ -335,7 +335,7 @@ func FuzzRead(f *testing.F) {
 	for _, s := range []string{novaConf, "[a]\nb=$b", "[DEFAULT]\na=${", "[DEFAULT]\na='", "[DEFAULT]\na=\"\"\n b", "[x]\n:=", "[DEFAULT]\ntransport_url=$transport_url"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, text string) {
+	f.Fuzz(func(_ *testing.T, text string) {
 		c, err := osloconf.ReadText(text)
 		if err == nil {
 			_ = fmt.Sprint(c.URL, c.Notes)
