@@ -149,10 +149,11 @@ func (p *tap) join(ctx context.Context, t *messaging.Transport) (*messaging.Stre
 func (p *tap) watch(ctx context.Context, s *messaging.Stream) error {
 	for shown := 0; p.count == 0 || shown < p.count; shown++ {
 		in, err := s.Poll(ctx)
-		if ctx.Err() != nil {
-			return nil // what came just now, if anything, was only a copy
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // it is the end that was asked for
+		default:
 			return err
 		}
 		if err := p.showRequest(in, p.topics[min(in.Source, len(p.topics)-1)]); err != nil {
