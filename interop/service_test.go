@@ -62,7 +62,12 @@ func TestMain(m *testing.M) {
 		if err := flag.Set("test.parallel", "8"); err != nil {
 			panic(err)
 		}
-		os.Exit(m.Run())
+		code := m.Run()
+		if err := endShared(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, "the shared Python peer:", err)
+			code = 1
+		}
+		os.Exit(code)
 	}
 	if err := serve(context.Background(), url); err != nil {
 		fmt.Fprintln(os.Stderr, err)
