@@ -49,7 +49,9 @@ func (c *crew) await(t *testing.T, method string, n int) (py, golang []string) {
 		select {
 		case <-more:
 		case e := <-c.golang.calls:
-			golang = append(golang, e.Args)
+			if e.Method == method {
+				golang = append(golang, e.Args)
+			}
 		case <-ctx.Done():
 			t.Fatalf("%s was called %d times in Python and %d times in Go, want %d in all", method, len(py), len(golang), n)
 		}
