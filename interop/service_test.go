@@ -17,7 +17,7 @@ import (
 	"github.com/patchbay-go/patchbay/messaging/rpc"
 )
 
-// service is a Go server with the methods of python/py_server.py.
+// service is a Go server with the methods of python/peer.py.
 type service struct {
 	server string
 	calls  chan event // of the methods that tell, as the Python server's events
@@ -26,7 +26,12 @@ type service struct {
 // startService starts a Go server, which serves until the test ends.
 func startService(t *testing.T, url, topic, server string) *service {
 	t.Helper()
-	s, srv, err := newService(open(t, url), topic, server)
+	return startServiceOn(t, open(t, url), topic, server)
+}
+
+func startServiceOn(t *testing.T, transport *messaging.Transport, topic, server string) *service {
+	t.Helper()
+	s, srv, err := newService(transport, topic, server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +56,7 @@ func newService(transport *messaging.Transport, topic, server string) (*service,
 }
 
 // serveURL is the environment variable that makes the test program a Go server
-// which a test can kill; it tells what py_server.py tells.
+// which a test can kill; it tells what peer.py tells.
 const serveURL = "PATCHBAY_INTEROP_SERVE"
 
 func TestMain(m *testing.M) {

@@ -28,6 +28,7 @@ func TestTopologies(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"3.10", "4.0", "4.3"} {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			b := brokertest.RabbitMQ(t, version)
 			for _, topology := range topologies {
 				t.Run(topology.name, func(t *testing.T) {

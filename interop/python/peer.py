@@ -1,11 +1,11 @@
 """A process with oslo.messaging in every role: it does what it reads on its standard input, many things at once.
 
-    peer.py [--conf group.option=value ...]
+    peer.py [--conf group.option=value ...] [--config-file FILE ...]
 
 A command is one line, a JSON object with an id that the answer repeats, and "do". Arguments, results, contexts and
 payloads are strings that hold JSON text, so integers keep their digits, and NaN, which is no JSON, its meaning. What
 else a command has, its method below says. Every URL has a transport of its own; options of the rabbit driver
-are in its query.
+are in its query. An empty URL is that of the configuration files.
 
 Events, one JSON object per line of the standard output: ready; done {id, result} or done {id, error {class, module,
 message, bases, remote_class, remote_message, kwargs}} for each command; and what servers and listeners get: called
@@ -42,11 +42,11 @@ def emit(event, **fields):
         sys.stdout.flush()
 
 
-def configure(items, verbose=False):
+def configure(items, files, verbose=False):
     """Return oslo.messaging's configuration, changed by items like 'oslo_messaging_rabbit.heartbeat_rate=2'."""
     logging.basicConfig(level=logging.DEBUG if verbose else logging.CRITICAL, stream=sys.stderr)
     conf = cfg.CONF  # not one of our own: oslo.messaging looks up rpc_ping_enabled here
-    conf([], project='interop')
+    conf([], project='interop', default_config_files=files)
     register(conf)
     for item in items:
         name, value = item.split('=', 1)
@@ -59,10 +59,15 @@ def configure(items, verbose=False):
     return conf
 
 
+def options():
+    """Return the options of oslo.messaging, each with its group."""
+    return [(group or 'DEFAULT', option) for group, listed in opts.list_opts() for option in listed]
+
+
 def register(conf):
-    for group, options in opts.list_opts():
+    for group, option in options():
         try:
-            conf.register_opts(options, group=group)
+            conf.register_opt(option, group=None if group == 'DEFAULT' else group)
         except cfg.DuplicateOptError:
             pass  # the same option, listed twice
 
@@ -211,7 +216,7 @@ class Peer:
         with self._lock:
             if key not in self._transports:
                 make = oslo_messaging.get_rpc_transport if kind == 'rpc' else oslo_messaging.get_notification_transport
-                self._transports[key] = make(self._conf, url=command['url'], allowed_remote_exmods=command.get('exmods', []))
+                self._transports[key] = make(self._conf, url=command['url'] or None, allowed_remote_exmods=command.get('exmods', []))
             return self._transports[key]
 
     # Requests: url, topic, server, namespace, version, method, args, context, timeout and monitor in seconds, cap (of the
@@ -283,7 +288,7 @@ class Peer:
             self._conf.register_opts(dispatcher._dispatcher_opts)
             self._conf.set_override('rpc_ping_enabled', command.get('ping', False))
             server = oslo_messaging.get_rpc_server(
-                oslo_messaging.get_rpc_transport(self._conf, url=command['url']),
+                oslo_messaging.get_rpc_transport(self._conf, url=command['url'] or None),
                 oslo_messaging.Target(topic=command['topic'], server=command['server']),
                 [Endpoint(command['name'], command['server']), NamespacedEndpoint()])
         self._start(command['name'], server)
@@ -322,7 +327,7 @@ class Peer:
         batch = command.get('batch_size', 0) > 0
         endpoint = NotificationEndpoint(command['name'], command['priorities'], command.get('requeue', False), batch)
         targets = [oslo_messaging.Target(topic=topic) for topic in command['topics']]
-        transport = oslo_messaging.get_notification_transport(self._conf, url=command['url'])
+        transport = oslo_messaging.get_notification_transport(self._conf, url=command['url'] or None)
         options = {'allow_requeue': command.get('allow_requeue', False), 'pool': command.get('pool')}
         if batch:
             listener = oslo_messaging.get_batch_notification_listener(
@@ -331,19 +336,24 @@ class Peer:
             listener = oslo_messaging.get_notification_listener(transport, targets, [endpoint], **options)
         self._start(command['name'], listener)
 
+    # Configuration: files.
+
     def do_config(self, command):
         """Return what oslo.config makes of files: the options of oslo.messaging that are not what they are by default."""
         conf = cfg.ConfigOpts()
         conf([], project='interop', default_config_files=command['files'])
+        conf.register_opt(cfg.StrOpt('my_ip'))  # as nova does
         register(conf)
         result = {}
-        for group, options in opts.list_opts():
-            for option in options:
-                name = option.dest
-                value = getattr(conf, name) if group is None else getattr(getattr(conf, group), name)
-                if value != option.default:
-                    result['%s.%s' % (group or 'DEFAULT', name)] = value
+        for group, option in options():
+            value = conf[option.dest] if group == 'DEFAULT' else conf[group][option.dest]
+            if value != option.default:
+                result['%s.%s' % (group, option.dest)] = value
         return result
+
+    def do_options(self, command):
+        """Return every option of oslo.messaging and its default value."""
+        return {'%s.%s' % (group, option.dest): option.default for group, option in options()}
 
     def end(self):
         for server in list(self._servers.values()):
@@ -365,9 +375,10 @@ def describe(error):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--conf', action='append', default=[])
+    parser.add_argument('--config-file', action='append', default=[])
     parser.add_argument('--verbose', action='store_true')
     args = parser.parse_args()
-    peer = Peer(configure(args.conf, args.verbose))
+    peer = Peer(configure(args.conf, args.config_file, args.verbose))
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=128)
     emit('ready')
     for line in sys.stdin:
