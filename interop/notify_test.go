@@ -92,10 +92,10 @@ func (a pyAudience) await(t *testing.T, n int) []heard {
 				t.Fatal(err)
 			}
 			delete(values, "client_timeout")
-			text, _ := json.Marshal(values) // what was JSON is again
-			e.Context = string(text)
+			kept, _ := json.Marshal(values) // what was JSON is again
+			e.Context = text(kept)
 		}
-		all = append(all, heard{e.Priority, e.Publisher, e.EventType, e.Args, e.Context, e.MessageID, e.Timestamp, e.Size})
+		all = append(all, heard{e.Priority, e.Publisher, e.EventType, string(e.Args), string(e.Context), e.MessageID, e.Timestamp, e.Size})
 	}
 	return all
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -23,15 +24,16 @@ const python = ".venv/bin/python"
 // patience bounds what a test waits for: it is far more than anything takes.
 const patience = 60 * time.Second
 
-// event is what a peer tells; python/peer.py says what is in which.
+// event is what a peer tells, which python/peer.py says, or what the command patchbay
+// prints, in docs/cli.md.
 type event struct {
 	Event  string
 	Name   string // of the server or listener that it comes from
 	Server string
 	Method string
-	Args   string // JSON text, and so are Context and Result
+	Args   text
 
-	Context string
+	Context text
 	ID      int64
 	Result  string
 	Error   *pyError
@@ -43,6 +45,20 @@ type event struct {
 	Timestamp string
 	Requeued  bool
 	Size      int
+
+	Payload json.RawMessage // that the command prints
+}
+
+// text is JSON text, which Python peers send in a string and the command as it is.
+type text string
+
+// UnmarshalJSON takes either.
+func (x *text) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		return json.Unmarshal(data, (*string)(x))
+	}
+	*x = text(data)
+	return nil
 }
 
 // pyError is an exception as a Python caller sees it.
@@ -62,6 +78,7 @@ type process struct {
 	stdin  io.WriteCloser
 	stderr bytes.Buffer // to be read after ended
 	ended  chan struct{}
+	server bool // it ends by SIGTERM, not with its input
 
 	mu     sync.Mutex
 	events []event
@@ -196,13 +213,16 @@ func (p *process) kill(t *testing.T) {
 // end lets the process end by itself, and kills it if it does not.
 func (p *process) end() error {
 	_ = p.stdin.Close()
+	if p.server {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // unless it has ended
+	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	var err error
 	select {
 	case <-p.ended:
 	case <-timer.C:
-		err = errors.New("the peer did not end with its input")
+		err = errors.New("the peer does not end")
 		if e := p.cmd.Process.Kill(); e != nil && !errors.Is(e, os.ErrProcessDone) {
 			err = errors.Join(err, e)
 		}

@@ -68,6 +68,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		code := m.Run()
+		_ = os.RemoveAll(program.dir) // "" when nothing built it
 		if err := endShared(); err != nil && code == 0 {
 			fmt.Fprintln(os.Stderr, "the shared Python peer:", err)
 			code = 1
@@ -170,7 +171,7 @@ func namespaced() *rpc.Endpoint {
 
 func (s *service) called(ctx context.Context, method, args string) {
 	values, _ := json.Marshal(rpc.Values(ctx)) // what was JSON is again
-	s.calls <- event{Event: "called", Server: s.server, Method: method, Args: args, Context: string(values)}
+	s.calls <- event{Event: "called", Server: s.server, Method: method, Args: text(args), Context: text(values)}
 }
 
 func (s *service) sleep(ctx context.Context, a sleepArgs) (float64, error) {

@@ -41,7 +41,7 @@ func (c *crew) await(t *testing.T, method string, n int) (py, golang []string) {
 		found, more := c.py.peer.matching(c.py.told("called", method))
 		py = nil
 		for _, e := range found {
-			py = append(py, e.Args)
+			py = append(py, string(e.Args))
 		}
 		if len(py)+len(golang) >= n {
 			return py, golang
@@ -50,7 +50,7 @@ func (c *crew) await(t *testing.T, method string, n int) (py, golang []string) {
 		case <-more:
 		case e := <-c.golang.calls:
 			if e.Method == method {
-				golang = append(golang, e.Args)
+				golang = append(golang, string(e.Args))
 			}
 		case <-ctx.Done():
 			t.Fatalf("%s was called %d times in Python and %d times in Go, want %d in all", method, len(py), len(golang), n)
