@@ -170,6 +170,12 @@ func (p *process) await(t *testing.T, what string, want func(event) bool) event 
 // awaitN returns the events that satisfy want when there are n of them.
 func (p *process) awaitN(t *testing.T, n int, what string, want func(event) bool) []event {
 	t.Helper()
+	return p.awaitFor(t, n, patience, what, want)
+}
+
+// awaitFor is awaitN with another patience.
+func (p *process) awaitFor(t *testing.T, n int, patience time.Duration, what string, want func(event) bool) []event {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for ended := false; ; {

@@ -271,7 +271,7 @@ class Peer:
         start = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(max_workers=command['inflight']) as pool:
             list(pool.map(call, range(command['count'])))
-        return {'seconds': time.monotonic() - start, 'cpu': time.process_time(), 'errors': len(errors), 'first': errors[:1]}
+        return {'seconds': time.monotonic() - start, 'errors': len(errors), 'first': ''.join(errors[:1])}
 
     def do_leave(self, command):
         """Close the transports of a URL, as a process that ends does."""
