@@ -14,29 +14,38 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// program is the command patchbay, which is built once and removed after all tests.
-var program struct {
+// programs are the commands of this module that tests run, which are built once and
+// removed after all tests.
+var programs struct {
 	once sync.Once
 	dir  string
 	err  error
 }
 
-// patchbay returns the command with arguments.
+// program returns a command of this module with arguments.
+func program(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	programs.once.Do(func() { programs.dir, programs.err = buildPrograms() })
+	if programs.err != nil {
+		t.Fatal(programs.err)
+	}
+	return exec.Command(filepath.Join(programs.dir, name), args...)
+}
+
+func buildPrograms() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "patchbay"); err != nil {
+		return "", err
+	}
+	build := exec.Command("go", "build", fmt.Sprintf("-race=%v", withRace), "-o", dir, "../cmd/patchbay", "../examples/volume")
+	if out, err := build.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("%s: %w\n%s", build, err, out)
+	}
+	return dir, nil
+}
+
 func patchbay(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	program.once.Do(func() {
-		if program.dir, program.err = os.MkdirTemp("", "patchbay"); program.err != nil {
-			return
-		}
-		build := exec.Command("go", "build", fmt.Sprintf("-race=%v", withRace), "-o", program.dir, "../cmd/patchbay")
-		if out, err := build.CombinedOutput(); err != nil {
-			program.err = fmt.Errorf("%s: %w\n%s", build, err, out)
-		}
-	})
-	if program.err != nil {
-		t.Fatal(program.err)
-	}
-	return exec.Command(filepath.Join(program.dir, "patchbay"), args...)
+	return program(t, "patchbay", args...)
 }
 
 // TestPingCommand: patchbay ping tells whether a Python service lives.

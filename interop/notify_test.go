@@ -116,7 +116,7 @@ func listenInGo(t *testing.T, url string, l listening) audience {
 	ep := &notify.Endpoint{}
 	seen := map[string]bool{}
 	for _, p := range l.priorities {
-		notify.HandleBatch(ep, p, func(ctx context.Context, ns []*notify.Notification) error {
+		notify.HandleBatch(ep, p, func(_ context.Context, ns []*notify.Notification) error {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			var err error

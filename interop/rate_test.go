@@ -220,7 +220,7 @@ func summary(inFlight int, results map[string][]result) string {
 				all = append(all, figure(i, r))
 			}
 			slices.Sort(all)
-			return all[len(all)/2]
+			return (all[(len(all)-1)/2] + all[len(all)/2]) / 2
 		}
 		fmt.Fprintf(&b, "| %s | %.0f | %.2f | %.0f | %.0f | %.0f |\n", p.name,
 			of(func(_ int, r result) float64 { return r.rate }),

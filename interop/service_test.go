@@ -68,7 +68,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		code := m.Run()
-		_ = os.RemoveAll(program.dir) // "" when nothing built it
+		_ = os.RemoveAll(programs.dir) // "" when nothing built it
 		if err := endShared(); err != nil && code == 0 {
 			fmt.Fprintln(os.Stderr, "the shared Python peer:", err)
 			code = 1
