@@ -76,6 +76,18 @@ topics = volumes
 		t.Errorf("a client of another control_exchange: %+v", got)
 	}
 
+	// A listener of a third service hears those of several exchanges, as ceilometer does.
+	quorum := url + "?rabbit_quorum_queue=true"
+	both := listenInGo(t, quorum, listening{exchanges: []string{"cinder", "nova"}, topics: []string{"volumes"}, pool: "ceilometer"})
+	pyPublisher{py, ""}.publish(t, publishing{priority: "info", publisher: "cinder", event: "e", payload: "{}", topics: []string{"volumes"}})
+	goPublisher{open(t, quorum+"&control_exchange=nova")}.publish(t, publishing{priority: "info", publisher: "nova", event: "e", payload: "{}", topics: []string{"volumes"}})
+	for i, h := range both.await(t, 2) {
+		if want := []string{"cinder", "nova"}[i]; h.publisher != want {
+			t.Errorf("notification %d is from %s, want %s", i, h.publisher, want)
+		}
+	}
+
+	// All exchanges of a virtual host share the queue of a topic and priority, where these wait, too.
 	audience := py.hear(t, "", listening{topics: []string{"volumes"}})
 	notifier, err := conf.Notifier("volume.go1", golang, nil)
 	if err == nil {
@@ -84,7 +96,7 @@ topics = volumes
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := audience.await(t, 1)[0]; got.publisher != "volume.go1" || got.payload != `{"id": "v-1"}` {
+	if got := audience.await(t, 3)[2]; got.publisher != "volume.go1" || got.payload != `{"id": "v-1"}` {
 		t.Errorf("Python heard %+v", got)
 	}
 }

@@ -48,6 +48,7 @@ type publisher interface {
 
 // listening is what a listener wants.
 type listening struct {
+	exchanges    []string // of a Go listener; by default the transport's
 	topics       []string
 	priorities   []notify.Priority // all when empty
 	pool         string
@@ -59,6 +60,9 @@ type listening struct {
 func (l listening) withDefaults() listening {
 	if len(l.topics) == 0 {
 		l.topics = []string{notify.DefaultTopic}
+	}
+	if len(l.exchanges) == 0 {
+		l.exchanges = []string{""}
 	}
 	if len(l.priorities) == 0 {
 		l.priorities = notify.Priorities()
@@ -138,8 +142,10 @@ func listenInGo(t *testing.T, url string, l listening) audience {
 		})
 	}
 	var targets []messaging.Target
-	for _, topic := range l.topics {
-		targets = append(targets, messaging.Target{Topic: topic})
+	for _, exchange := range l.exchanges {
+		for _, topic := range l.topics {
+			targets = append(targets, messaging.Target{Exchange: exchange, Topic: topic})
+		}
 	}
 	var err error
 	a.listener, err = notify.NewListener(open(t, url), targets, []*notify.Endpoint{ep}, &notify.ListenerOptions{

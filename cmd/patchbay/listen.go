@@ -124,17 +124,18 @@ func (l *audience) listen(ctx context.Context, o notify.ListenerOptions, s show)
 	return l.app.withTransport(ctx, open, slog.LevelInfo, func(t *messaging.Transport) error {
 		running, enough := context.WithCancel(ctx)
 		defer enough()
-		h := &headcount{audience: l, show: s, enough: enough}
+		h := &headcount{audience: l, show: s, enough: enough, ready: make(chan struct{})}
 		if err := h.start(ctx, t, o); err != nil {
 			if ctx.Err() == nil {
 				return err
 			}
 			return s.life(field{"event", "stopped"}) // before it began
 		}
-		if err := s.life(field{"event", "ready"}, field{"topics", l.conn.topicsOr(l.topics)}, field{"priorities", l.wanted()}); err != nil {
-			return err
+		h.failed = s.life(field{"event", "ready"}, field{"topics", l.conn.topicsOr(l.topics)}, field{"priorities", l.wanted()})
+		close(h.ready)
+		if h.failed == nil {
+			<-running.Done()
 		}
-		<-running.Done()
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), notify.DefaultDrainTimeout)
 		defer cancel()
 		if err := errors.Join(h.listener.Wait(drain), h.failed); err != nil {
@@ -149,9 +150,10 @@ type headcount struct {
 	*audience
 	show     show
 	listener *notify.Listener
-	shown    int // by the one worker
+	ready    chan struct{} // closed when it was told that it is
+	shown    int           // by the one worker
 	enough   context.CancelFunc
-	failed   error // of show; read when the listener is drained
+	failed   error // of show: written before ready, then by the one worker, and read when the listener is drained
 }
 
 // start returns when notifications reach the listener.
@@ -183,6 +185,7 @@ func (h *headcount) start(ctx context.Context, t *messaging.Transport, o notify.
 // handle runs on the one worker. The last notification stops the listener before it
 // is acknowledged, so that none after it is begun.
 func (h *headcount) handle(ctx context.Context, n *notify.Notification) error {
+	<-h.ready // the first line is that it is ready
 	if h.failed != nil {
 		return notify.ErrRequeue
 	}

@@ -57,6 +57,11 @@ type Options struct {
 	// OS_<GROUP>__<OPTION>, such as OS_DEFAULT__TRANSPORT_URL. os.LookupEnv is
 	// what oslo.config does. Default: none are looked up.
 	Env func(name string) (string, bool)
+
+	// ControlExchange is control_exchange where the files do not say it. Services of
+	// OpenStack set their own in their code, and have no option in their files:
+	// "nova", "neutron", "cinder". Default: "openstack", oslo.messaging's.
+	ControlExchange string
 }
 
 // Read reads files, of which later ones go before earlier ones; a directory stands
@@ -88,6 +93,9 @@ func interpret(all []option, opts *Options) (*Config, error) {
 		for name, k := range options {
 			v.defaults[group+"."+name] = k.def
 		}
+	}
+	if opts.ControlExchange != "" {
+		v.defaults[defaultGroup+".control_exchange"] = opts.ControlExchange
 	}
 	c := &Config{}
 	if err := c.fill(v); err != nil {

@@ -2,7 +2,7 @@
 // services that use oslo.messaging. They give the same transport in Go, its
 // defaults for calls and servers, and the same notifier.
 //
-//	conf, err := osloconf.Read([]string{"/etc/nova/nova.conf"}, nil)
+//	conf, err := osloconf.Read([]string{"/etc/nova/nova.conf"}, &osloconf.Options{ControlExchange: "nova"})
 //	for _, note := range conf.Notes {
 //		slog.Warn(note.String())
 //	}

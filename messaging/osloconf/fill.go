@@ -57,6 +57,12 @@ func (c *Config) fill(v *values) error {
 			c.complete(u, r)
 		}
 	}
+	if f := r.text(defaultGroup, "control_exchange"); f.value != "" && driverOf(c.URL) != "rabbit" {
+		c.Notes = append(c.Notes, Note{
+			f.where, "[" + defaultGroup + "] control_exchange",
+			"has no effect on the driver " + driverOf(c.URL) + ": say the exchange in messaging.Target",
+		})
+	}
 	if r.boolean(rabbitGroup, "ssl") && r.text(rabbitGroup, "ssl_ca_file").value == "" {
 		c.Notes = append(c.Notes, Note{
 			r.text(rabbitGroup, "ssl").where, "[" + rabbitGroup + "] ssl",
@@ -66,12 +72,17 @@ func (c *Config) fill(v *values) error {
 	return r.err
 }
 
+func driverOf(u *messaging.URL) string {
+	driver, _, _ := strings.Cut(u.Scheme, "+")
+	return driver
+}
+
 // complete adds to a URL the options that stand beside it.
 func (c *Config) complete(u *messaging.URL, r *reader) {
 	if u.Scheme == "kombu" { // its other name
 		u.Scheme = "rabbit"
 	}
-	if driver, _, _ := strings.Cut(u.Scheme, "+"); driver != "rabbit" {
+	if driverOf(u) != "rabbit" {
 		return
 	}
 	options := rabbitOptions()
@@ -82,6 +93,9 @@ func (c *Config) complete(u *messaging.URL, r *reader) {
 			group = defaultGroup
 		}
 		f := r.text(group, name)
+		if def := r.defaults[group+"."+name]; f.value == "" && def != options[name].def { // Options has another
+			f.value = def
+		}
 		if options[name].effect != inURL || f.value == "" || u.Has(name) {
 			continue
 		}

@@ -243,6 +243,31 @@ func TestOtherTransports(t *testing.T) {
 	}
 }
 
+// TestControlExchange: services set theirs in their code, and files go before it.
+func TestControlExchange(t *testing.T) {
+	t.Parallel()
+	opts := &osloconf.Options{ControlExchange: "nova"}
+	for text, want := range map[string]string{
+		"":                               "rabbit://?control_exchange=nova",
+		"[DEFAULT]\ncontrol_exchange=x":  "rabbit://?control_exchange=x",
+		"[DEFAULT]\ncontrol_exchange=\n": "rabbit://?control_exchange=nova",
+		"[DEFAULT]\ntransport_url=rabbit://h/v?control_exchange=u\ncontrol_exchange=x": "rabbit://h/v?control_exchange=u",
+		"[oslo_messaging_rabbit]\nhostname=on-$DEFAULT.control_exchange":               "rabbit://?control_exchange=nova&hostname=on-nova",
+	} {
+		c, err := osloconf.Read([]string{write(t, "nova.conf", text)}, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.URL.String(); got != want {
+			t.Errorf("%q is %s, want %s", text, got, want)
+		}
+	}
+	c := read(t, "[DEFAULT]\ntransport_url=fake://\ncontrol_exchange=x\n", nil)
+	if n := notes(c); len(n) != 1 || !strings.Contains(n[0], "control_exchange has no effect on the driver fake") {
+		t.Errorf("notes %q", n)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
