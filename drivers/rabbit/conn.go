@@ -30,20 +30,25 @@ const (
 // goroutines of the conn, which await waits for, and closing the socket ends
 // them all.
 //
-// Lock order: lane.mu before confirms.mu; no other two are held together.
+// Lock order: opening, lane.mu or session.write, then frames.mu or confirms.mu; no other two are held
+// together.
 type conn struct {
 	o      *options
 	host   string
 	raw    *coalesce.Conn
-	amqp   *amqp.Connection
+	frames *frames          // over raw
+	amqp   *amqp.Connection // over frames
 	caps   messaging.Capabilities
 	window int
 	write  time.Duration // the write timeout
 
 	gate    gate
-	direct  *publisher // all but fanouts
+	direct  *publisher
 	fanout  *publisher
+	grouped *publisher // calls and replies
 	control *control
+
+	opening sync.Mutex // held while a channel is opened
 
 	life context.Context //nolint:containedctx // ends with the connection
 	end  context.CancelFunc
@@ -58,15 +63,16 @@ type conn struct {
 
 var _ messaging.Conn = (*conn)(nil)
 
-func newConn(ctx context.Context, d *driver, host string, raw *coalesce.Conn, opened *amqp.Connection) *conn {
+func newConn(ctx context.Context, d *driver, host string, f *frames, opened *amqp.Connection) *conn {
 	version, _ := opened.Properties["version"].(string)
 	c := &conn{
-		o: d.o, host: host, raw: raw, amqp: opened, window: d.window, write: d.writeTimeout(),
+		o: d.o, host: host, raw: f.Conn, frames: f, amqp: opened, window: d.window, write: d.writeTimeout(),
 		caps: d.o.capabilities(version),
 		done: make(chan struct{}),
 	}
 	c.gate.maxCount, c.gate.maxBytes = d.window, windowBytes
-	c.direct, c.fanout, c.control = newPublisher(c), newPublisher(c), newControl(c)
+	c.direct, c.fanout, c.grouped = newPublisher(c, false), newPublisher(c, false), newPublisher(c, true)
+	c.control = newControl(c)
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	blocked := opened.NotifyBlocked(make(chan amqp.Blocking))
 	closed := opened.NotifyClose(make(chan *amqp.Error, 1))
@@ -113,11 +119,14 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 		return err
 	}
 	p := c.direct
-	if to.Fanout {
+	switch {
+	case to.Fanout:
 		p = c.fanout
+	case (m.Call || to.Kind == messaging.KindReply) && m.OrderKey == "" && !c.o.lasting():
+		p = c.grouped
 	}
 	mandatory := m.Mandatory && (to.Kind != messaging.KindReply || c.o.directMandatory)
-	err := p.publish(ctx, r, publishing(m), mandatory, sent{to: to, c: done, bytes: len(m.Body)})
+	err := p.publish(ctx, r, m, mandatory, sent{to: to, c: done, bytes: len(m.Body)})
 	if err != nil {
 		c.gate.leave(1, len(m.Body))
 	}

@@ -37,6 +37,8 @@ type driver struct {
 	o      *options
 	tls    *tls.Config // nil: none
 	window int
+
+	maxBody int64 // Options.MaxMessage
 }
 
 var _ messaging.Driver = (*driver)(nil)
@@ -58,7 +60,7 @@ func Open(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging
 	if opts.wire == wireNative {
 		codecs[0], codecs[1] = codecs[1], codecs[0]
 	}
-	return &driver{o: opts, tls: tlsConfig, window: max(1, o.Window)}, codecs, nil
+	return &driver{o: opts, tls: tlsConfig, window: max(1, o.Window), maxBody: o.MaxMessage}, codecs, nil
 }
 
 // SingleConn implements messaging.Driver. A broker under a memory alarm stops
@@ -95,13 +97,14 @@ func (d *driver) dial(ctx context.Context, host messaging.HostPort, ep messaging
 
 	// The library knows no context: closing the socket ends its handshake.
 	stop := context.AfterFunc(ctx, raw.Abort)
-	opened, err := amqp.Open(newFrames(raw), config)
+	under := newFrames(raw, d.maxBody)
+	opened, err := amqp.Open(under, config)
 	inTime := stop()
 	if err != nil || !inTime {
 		raw.Abort()
 		return nil, errors.Join(err, ctx.Err())
 	}
-	return newConn(ctx, d, host.String(), raw, opened), nil
+	return newConn(ctx, d, host.String(), under, opened), nil
 }
 
 // connect opens the socket, with TLS if the scheme says so.

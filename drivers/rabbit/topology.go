@@ -124,10 +124,10 @@ func (o *options) group(sub messaging.Subscription) plan {
 }
 
 // index returns which source of the subscription a message came from.
-func (p *plan) index(exchange, key string) int {
+func (p *plan) index(exchange, key []byte) int {
 	if len(p.sources) > 1 {
 		for i, b := range p.bindings {
-			if b.key == key && b.exchange.name == exchange {
+			if b.key == string(key) && b.exchange.name == string(exchange) {
 				return p.sources[i]
 			}
 		}
@@ -186,6 +186,10 @@ func (o *options) privateQueue(name string) queue {
 	}
 	return q
 }
+
+// lasting reports whether queues outlive the broker, so that a message is not
+// accepted before it is on a disk, or on other nodes.
+func (o *options) lasting() bool { return o.durable || o.quorum || o.transientQuorum }
 
 // set sets an integer argument in the width that oslo.messaging's encoder
 // chooses, unless it is 0.

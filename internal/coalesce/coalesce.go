@@ -30,7 +30,8 @@ type Options struct {
 	Limit int
 
 	// WriteTimeout ends the connection when the peer takes nothing for that
-	// long while there is something to write. Default: 30 s; negative: never.
+	// long, or up to a quarter less, while there is something to write.
+	// Default: 30 s; negative: never.
 	WriteTimeout time.Duration
 
 	// CloseTimeout bounds how long Close tries to write what is left.
@@ -57,6 +58,7 @@ type Conn struct {
 	buf     []byte     // taken from Write, not yet from here
 	timeout time.Duration
 	writing bool      // the flusher is in Write beneath
+	until   time.Time // the deadline that is set; zero: none
 	last    time.Time // no write goes on after it; zero until Close
 	err     error     // what Write returns from now on
 	lost    bool      // something that was taken was not written
@@ -184,13 +186,19 @@ func (c *Conn) fail(err error) {
 
 // setDeadline sets the deadline of the write that is under way or about to
 // begin. c.mu is held, so that the latest caller is the one who counts.
+//
+// One that is near enough stays: to set it costs as much as a small write.
 func (c *Conn) setDeadline() {
-	t := c.last
+	now, t := time.Now(), c.last
 	if d := c.timeout; d > 0 {
-		if at := time.Now().Add(d); t.IsZero() || at.Before(t) {
+		if left := c.until.Sub(now); t.IsZero() && left >= d-d/4 && left <= d {
+			return
+		}
+		if at := now.Add(d); t.IsZero() || at.Before(t) {
 			t = at
 		}
 	}
+	c.until = t
 	_ = c.Conn.SetWriteDeadline(t)
 }
 
