@@ -54,7 +54,7 @@ var rules = []rule{
 	},
 	{
 		"drivers/rabbit",
-		[]string{"messaging", "messaging/wire", "internal/coalesce", amqp091},
+		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/tlsurl", amqp091},
 		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
 	},
 	{
@@ -115,6 +115,10 @@ var rules = []rule{
 	{
 		"internal/coalesce", nil,
 		"it is a net.Conn, which knows nothing of messaging",
+	},
+	{
+		"internal/tlsurl", []string{"messaging"},
+		"it reads the options of a URL",
 	},
 	{
 		"internal/lazyctx", nil,

@@ -9,6 +9,7 @@
 package coalesce
 
 import (
+	"context"
 	"net"
 	"runtime"
 	"sync"
@@ -19,8 +20,8 @@ const (
 	// piece bounds one write to the connection beneath, so that the write
 	// timeout measures progress and not the size of what has gathered.
 	piece = 256 << 10
-	// keep bounds the buffers that an idle Conn holds on to.
-	keep = 1 << 20
+	// defaultKeep is Options.Keep's default.
+	defaultKeep = 1 << 20
 )
 
 // Options bound what a Conn does. The zero value of each field means its default.
@@ -37,6 +38,10 @@ type Options struct {
 	// CloseTimeout bounds how long Close tries to write what is left.
 	// Default: 1 s.
 	CloseTimeout time.Duration
+
+	// Keep bounds each of the two buffers that an idle Conn holds on to, in
+	// bytes. Default: 1 MiB.
+	Keep int
 }
 
 // Conn is a net.Conn whose Write does not wait for the network. All methods
@@ -49,6 +54,7 @@ type Conn struct {
 	net.Conn // beneath; its Write and SetWriteDeadline are the flusher's
 
 	limit        int
+	keep         int
 	closeTimeout time.Duration
 	flushed      chan struct{} // closed when the flusher has ended
 
@@ -76,8 +82,11 @@ func New(nc net.Conn, o Options) *Conn {
 	if o.CloseTimeout <= 0 {
 		o.CloseTimeout = time.Second
 	}
+	if o.Keep <= 0 {
+		o.Keep = defaultKeep
+	}
 	c := &Conn{
-		Conn: nc, limit: o.Limit, timeout: o.WriteTimeout, closeTimeout: o.CloseTimeout,
+		Conn: nc, limit: o.Limit, keep: o.Keep, timeout: o.WriteTimeout, closeTimeout: o.CloseTimeout,
 		flushed: make(chan struct{}),
 	}
 	c.work.L, c.room.L = &c.mu, &c.mu
@@ -103,6 +112,31 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	c.buf = append(c.buf, p...)
 	return len(p), nil
+}
+
+// Room waits, under ctx, until less than limit bytes wait to be written: for who
+// must not fill the buffer faster than the peer reads. Its error is ctx's cause,
+// or what Write would return.
+func (c *Conn) Room(ctx context.Context, limit int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.buf) >= limit && c.err == nil {
+		defer context.AfterFunc(ctx, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.room.Broadcast()
+		})()
+	}
+	for len(c.buf) >= limit && c.err == nil && ctx.Err() == nil {
+		c.room.Wait()
+	}
+	switch {
+	case c.err != nil:
+		return c.err
+	case len(c.buf) >= limit:
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // SetWriteTimeout replaces Options.WriteTimeout, for a write that is under way
@@ -230,7 +264,7 @@ func (c *Conn) flush() {
 		if !c.write(batch) {
 			return
 		}
-		if cap(batch) > keep {
+		if cap(batch) > c.keep {
 			batch = nil
 		}
 	}
