@@ -65,6 +65,7 @@ type Conn struct {
 	timeout time.Duration
 	writing bool      // the flusher is in Write beneath
 	until   time.Time // the deadline that is set; zero: none
+	began   time.Time // that Write
 	last    time.Time // no write goes on after it; zero until Close
 	err     error     // what Write returns from now on
 	lost    bool      // something that was taken was not written
@@ -137,6 +138,17 @@ func (c *Conn) Room(ctx context.Context, limit int) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// Stalled returns for how long the peer has not taken anything, while there was
+// something to write.
+func (c *Conn) Stalled() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.writing {
+		return 0
+	}
+	return time.Since(c.began)
 }
 
 // SetWriteTimeout replaces Options.WriteTimeout, for a write that is under way
@@ -274,7 +286,7 @@ func (c *Conn) flush() {
 func (c *Conn) write(b []byte) bool {
 	for len(b) > 0 {
 		c.mu.Lock()
-		c.writing = true
+		c.writing, c.began = true, time.Now()
 		c.setDeadline()
 		c.mu.Unlock()
 

@@ -136,6 +136,10 @@ func (l *Link) Write(parts ...[]byte) error {
 // written.
 func (l *Link) Room(ctx context.Context) error { return l.out.Room(ctx, outLimit) }
 
+// Stalled returns for how long the peer has not read anything, while there was
+// something to write.
+func (l *Link) Stalled() time.Duration { return l.out.Stalled() }
+
 // command handles a command of the peer: its PING is answered.
 func (l *Link) command(name string, body []byte) error {
 	const ttl = 2 // bytes before a PING's context (ZMTP 3.1)

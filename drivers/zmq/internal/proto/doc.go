@@ -69,6 +69,9 @@ const (
 	WantsRoom                     // more requests wait for room after this one
 )
 
+// Closed is the flag of an Unlisten: what was not settled is given back.
+const Closed uint8 = 1
+
 // Errors of decoding. Each means that the peer does not speak this protocol.
 var (
 	ErrVersion   = errors.New("another version of the protocol")
@@ -82,7 +85,7 @@ func malformed(format string, args ...any) error {
 // Head is the first frame of a message. Which fields a kind uses is said there.
 type Head struct {
 	Kind   Kind
-	Flags  uint8         // Request
+	Flags  uint8         // Request, Unlisten
 	Source uint32        // Request, Room, Pass: the number of a source of A
 	Seq    uint64        // Request: its number on this link, from 1 on; Received: up to which
 	TTL    time.Duration // Request: rest of its life, in milliseconds on the wire; 0: for ever

@@ -1,0 +1,86 @@
+package zmq_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/patchbay-go/patchbay/conformance"
+	"github.com/patchbay-go/patchbay/conformance/faultproxy"
+	"github.com/patchbay-go/patchbay/drivers/zmq"
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// TestConformance runs the public suite over TCP, through proxies that can cut
+// the links.
+func TestConformance(t *testing.T) {
+	conformance.RunWith(t, harness(t), conformance.Options{Volume: 0.1})
+}
+
+const nodes = 16 // how many can listen at a time in one case
+
+// harness returns a URL of several endpoints: nodes bind the real ones, and dial
+// the proxies before them.
+func harness(t *testing.T) conformance.Harness {
+	t.Helper()
+	var bind, hosts []string
+	var proxies []*faultproxy.Proxy
+	for _, address := range freePorts(t, nodes) {
+		p, err := faultproxy.Listen(t.Context(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		proxies = append(proxies, p)
+		bind = append(bind, address)
+		hosts = append(hosts, p.Addr())
+	}
+	const credentials = "guest:conformance-Own-s3cret"
+	url := func(credentials string, hosts ...string) string {
+		for i := range hosts {
+			hosts[i] = credentials + "@" + hosts[i]
+		}
+		return fmt.Sprintf("zmq://%s/?bind=%s&heartbeat_interval=0.5&heartbeat_timeout=2&max_message_size=%d",
+			strings.Join(hosts, ","), strings.Join(bind, ","), 8<<20)
+	}
+	h := conformance.FromURL(messaging.Registry{"zmq": zmq.Open}, url(credentials, hosts...),
+		&messaging.Options{Logger: slog.New(slog.DiscardHandler)})
+	h.Broker = "none"
+	h.Silence = 3 * time.Second
+	h.Fault = conformance.LinkFaults(proxies...)
+	h.Unreachable = url(credentials, mute(t))
+	return h
+}
+
+// freePorts returns addresses of loopback where nobody listens.
+func freePorts(t *testing.T, n int) []string {
+	t.Helper()
+	var all []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		all = append(all, l.Addr().String())
+	}
+	return all
+}
+
+// mute returns the address of a listener that never says anything.
+func mute(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}

@@ -1,0 +1,140 @@
+package zmq
+
+import (
+	"container/list"
+	"fmt"
+	"time"
+
+	"github.com/patchbay-go/patchbay/drivers/zmq/internal/proto"
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// parcel is a copy of a message on its way to one server. The client keeps it
+// until the server has settled it, so that it can go to another if that one is
+// lost or gives it back. client.mu guards all that changes.
+type parcel struct {
+	pool    *pool
+	data    []byte    // properties, then body
+	props   int       // where the body begins
+	expires time.Time // zero: never
+	call    string    // of a call: its id and where its reply goes
+	replyTo string
+	order   uint64 // age: a parcel that comes back keeps its place
+
+	member   *member   // who has it; nil while it waits
+	seq      uint64    // its number on the member's link
+	count    uint32    // earlier deliveries
+	again    bool      // a server may have seen it
+	accepted bool      // its outcome was told
+	held     time.Time // since when it has waited without a server; accepted ones only
+
+	place *list.Element // in pool.queue or member.backlog; nil: in neither
+	sent  chan struct{} // closed when it is first sent; nil unless Send waits for that
+
+	done  messaging.Completion // nil: nobody asks
+	whole *fanout              // what it is a copy of; nil: it is the only one
+}
+
+func newParcel(m *messaging.Message, done messaging.Completion) *parcel {
+	p := &parcel{done: done}
+	size := 64 + len(m.ID) + len(m.CorrelationID) + len(m.ReplyTo) + len(m.ContentType) + len(m.ContentEncoding) + len(m.Body)
+	for i := range m.Headers {
+		size += 6 + len(m.Headers[i].Key) + len(m.Headers[i].Value)
+	}
+	p.data = proto.AppendProps(make([]byte, 0, size), "", m)
+	p.props = len(p.data)
+	p.data = append(p.data, m.Body...)
+	if m.TTL > 0 {
+		p.expires = time.Now().Add(m.TTL)
+	}
+	if m.ReplyTo != "" && m.CorrelationID != "" {
+		p.call, p.replyTo = m.CorrelationID, m.ReplyTo
+	}
+	return p
+}
+
+// copyFor returns a parcel of the same message for another pool or member.
+func (p *parcel) copyFor(whole *fanout) *parcel {
+	return &parcel{data: p.data, props: p.props, expires: p.expires, call: p.call, replyTo: p.replyTo, whole: whole}
+}
+
+// left returns the rest of the parcel's life, 0 for ever, and whether there is
+// any.
+func (p *parcel) left(now time.Time) (time.Duration, bool) {
+	if p.expires.IsZero() {
+		return 0, true
+	}
+	d := p.expires.Sub(now)
+	return d, d > 0
+}
+
+// fanout is one message that several receive. client.mu guards it.
+type fanout struct {
+	members int
+	open    int // whose copies have no outcome yet
+	failed  []*messaging.MemberError
+	done    messaging.Completion
+}
+
+// memberError adds a failure, splitting its error into outcome and reason.
+func (f *fanout) fail(name string, outcome, why error) {
+	f.failed = append(f.failed, &messaging.MemberError{Member: name, Outcome: outcome, Err: why})
+}
+
+// outcomes are what completions are to be told once client.mu is free.
+type outcomes []struct {
+	done messaging.Completion
+	err  error
+}
+
+func (o *outcomes) add(done messaging.Completion, err error) {
+	if done != nil {
+		*o = append(*o, struct {
+			done messaging.Completion
+			err  error
+		}{done, err})
+	}
+}
+
+func (o outcomes) tell() {
+	for _, x := range o {
+		x.done.Complete(x.err)
+	}
+}
+
+// complete tells the outcome of a parcel, once: err is nil, or outcome joined with
+// why.
+func (p *parcel) complete(o *outcomes, name string, outcome, why error) {
+	if p.accepted {
+		return
+	}
+	p.accepted = true
+	if p.whole == nil {
+		var err error
+		if outcome != nil {
+			err = fmt.Errorf("%w: %w", outcome, why)
+		}
+		o.add(p.done, err)
+		p.done = nil
+		return
+	}
+	if outcome != nil {
+		p.whole.fail(name, outcome, why)
+	}
+	p.whole.finish(o, 1)
+}
+
+// finish counts n copies whose outcome is known, and tells that of the whole when
+// it was the last.
+func (f *fanout) finish(o *outcomes, n int) {
+	f.open -= n
+	if f.open > 0 {
+		return
+	}
+	var err error
+	if len(f.failed) > 0 {
+		err = &messaging.FanoutError{Members: f.members, Failed: f.failed}
+	}
+	o.add(f.done, err)
+	f.done = nil
+}
