@@ -195,6 +195,7 @@ func stopDelivers(t *trial) {
 		t.fatalf("a poll goes on after Stop")
 	}
 	other := t.server(topic, "other")
+	t.reachable(sender, anyOf(topic), 1)
 	ks := keys("m", 10)
 	t.send(sender, anyOf(topic), ks...)
 	t.waitKeys(ks...)

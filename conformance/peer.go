@@ -217,11 +217,18 @@ func fanoutOf(topic string) messaging.Address {
 	return messaging.Target{Topic: topic, Fanout: true}.Address()
 }
 
+// reachable waits until a transport that was there before n servers of an address
+// reaches them. With a broker that is at once.
+func (t *trial) reachable(tr *messaging.Transport, to messaging.Address, n int) {
+	t.check(tr.Await(t.patient(), to, n), "awaiting %d servers of %v", n, to)
+}
+
 // fence sends one message more to each server by name, over the same
 // transport, and waits until all came. What was sent before and has not come by
 // then was not on its way.
 func (t *trial) fence(tr *messaging.Transport, topic string, servers ...*receiver) {
 	for _, s := range servers {
+		t.reachable(tr, named(topic, s.who), 1)
 		t.send(tr, named(topic, s.who), "fence/"+t.name(s.who))
 	}
 	t.wait("the fences", func(l *ledger) bool {

@@ -155,7 +155,7 @@ func (cl *client) hand(p *pool, x *parcel, told *outcomes) bool {
 // to wait for any more.
 func (cl *client) wait(ctx context.Context, p *parcel, sent chan struct{}) error {
 	var expired <-chan time.Time
-	if !p.expires.IsZero() {
+	if until, ok := ctx.Deadline(); !p.expires.IsZero() && (!ok || p.expires.Before(until.Add(-10*time.Millisecond))) {
 		timer := time.NewTimer(time.Until(p.expires))
 		defer timer.Stop()
 		expired = timer.C
