@@ -9,6 +9,7 @@ import (
 
 	"github.com/patchbay-go/patchbay/drivers/fake"
 	"github.com/patchbay-go/patchbay/drivers/rabbit"
+	"github.com/patchbay-go/patchbay/drivers/zmq"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -20,6 +21,7 @@ func Registry() messaging.Registry {
 		"fake":   fake.New(nil).Open,
 		"kombu":  kombu,
 		"rabbit": rabbit.Open,
+		"zmq":    zmq.Opener(),
 	}
 }
 

@@ -10,6 +10,7 @@ type rule struct {
 
 const (
 	amqp091        = "github.com/rabbitmq/amqp091-go"
+	zmq4           = "github.com/go-zeromq/zmq4"
 	testcontainers = "github.com/testcontainers/testcontainers-go/..."
 	moby           = "github.com/moby/moby/..."
 	cobra          = "github.com/spf13/cobra"
@@ -56,6 +57,29 @@ var rules = []rule{
 		"drivers/rabbit",
 		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/tlsurl", amqp091},
 		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
+	},
+	{
+		"drivers/zmq",
+		[]string{
+			"messaging", "messaging/wire", "internal/throttle", "internal/tlsurl", "drivers/zmq/discovery",
+			"drivers/zmq/internal/link", "drivers/zmq/internal/proto",
+		},
+		"a driver knows addresses and messages, never RPC or another driver; ZeroMQ is its link layer's affair",
+	},
+	{
+		"drivers/zmq/internal/link",
+		[]string{"internal/coalesce", zmq4},
+		"it is a connection to one peer, which knows nothing of messaging",
+	},
+	{
+		"drivers/zmq/internal/proto",
+		[]string{"messaging"},
+		"it is bytes in, messages out",
+	},
+	{
+		"drivers/zmq/discovery",
+		[]string{"messaging"},
+		"whoever needs no Redis and no gossip must not link them",
 	},
 	{
 		"conformance",
