@@ -63,6 +63,7 @@ type Conn struct {
 	room    sync.Cond  // there is room again, or the Conn ends
 	buf     []byte     // taken from Write, not yet from here
 	timeout time.Duration
+	left    int       // bytes taken from buf and not written yet
 	writing bool      // the flusher is in Write beneath
 	until   time.Time // the deadline that is set; zero: none
 	began   time.Time // that Write
@@ -121,20 +122,20 @@ func (c *Conn) Write(p []byte) (int, error) {
 func (c *Conn) Room(ctx context.Context, limit int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.buf) >= limit && c.err == nil {
+	if len(c.buf)+c.left >= limit && c.err == nil {
 		defer context.AfterFunc(ctx, func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.room.Broadcast()
 		})()
 	}
-	for len(c.buf) >= limit && c.err == nil && ctx.Err() == nil {
+	for len(c.buf)+c.left >= limit && c.err == nil && ctx.Err() == nil {
 		c.room.Wait()
 	}
 	switch {
 	case c.err != nil:
 		return c.err
-	case len(c.buf) >= limit:
+	case len(c.buf)+c.left >= limit:
 		return context.Cause(ctx)
 	}
 	return nil
@@ -270,6 +271,7 @@ func (c *Conn) flush() {
 
 		c.mu.Lock()
 		batch, c.buf = c.buf, batch[:0]
+		c.left = len(batch)
 		c.room.Broadcast()
 		c.mu.Unlock()
 
@@ -295,6 +297,8 @@ func (c *Conn) write(b []byte) bool {
 		c.mu.Lock()
 		c.writing = false
 		b = b[n:]
+		c.left = len(b)
+		c.room.Broadcast()
 		if err != nil {
 			c.lost, c.buf = true, nil
 			c.fail(err)

@@ -127,10 +127,10 @@ func (l *Listener) admit(nc net.Conn) {
 	host := hostOf(nc.RemoteAddr())
 	h := &handshake{nc: nc}
 	l.mu.Lock()
-	if l.links >= l.limits.Links || l.open[host] >= l.limits.PerHost {
+	if l.full(host) {
 		l.mu.Unlock()
 		_ = nc.Close()
-		l.tell(nc.RemoteAddr(), limitError("too many links: %d of %d in all, or of %d from one address", l.links, l.limits.Links, l.limits.PerHost))
+		l.tell(nc.RemoteAddr(), l.tooMany())
 		return
 	}
 	var loser *handshake
@@ -144,6 +144,15 @@ func (l *Listener) admit(nc net.Conn) {
 		_ = loser.nc.Close()
 	}
 	l.running.Go(func() { l.handle(host, h) })
+}
+
+// full reports whether a host may have no more links. mu is held.
+func (l *Listener) full(host string) bool {
+	return l.links >= l.limits.Links || l.open[host] >= l.limits.PerHost
+}
+
+func (l *Listener) tooMany() error {
+	return limitError("%d links in all, or %d from one address", l.limits.Links, l.limits.PerHost)
 }
 
 // evict takes the longest handshake of the host that has most out of pending.
@@ -189,7 +198,7 @@ func (l *Listener) handle(host string, h *handshake) {
 	l.mu.Lock()
 	l.remove(host, h)
 	evicted := h.evicted
-	full := l.links >= l.limits.Links || l.open[host] >= l.limits.PerHost
+	full := l.full(host)
 	if err == nil && !full {
 		l.links++
 		l.open[host]++
@@ -203,8 +212,8 @@ func (l *Listener) handle(host string, h *handshake) {
 		l.tell(remote, err)
 		return
 	case full:
-		lk.Abort(limitError("too many links"))
-		l.tell(remote, limitError("too many links"))
+		lk.Abort(l.tooMany())
+		l.tell(remote, l.tooMany())
 		return
 	}
 	defer func() {
