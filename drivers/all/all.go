@@ -10,6 +10,8 @@ import (
 	"github.com/patchbay-go/patchbay/drivers/fake"
 	"github.com/patchbay-go/patchbay/drivers/rabbit"
 	"github.com/patchbay-go/patchbay/drivers/zmq"
+	"github.com/patchbay-go/patchbay/drivers/zmq/discovery/gossip"
+	"github.com/patchbay-go/patchbay/drivers/zmq/discovery/redis"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -21,7 +23,7 @@ func Registry() messaging.Registry {
 		"fake":   fake.New(nil).Open,
 		"kombu":  kombu,
 		"rabbit": rabbit.Open,
-		"zmq":    zmq.Opener(),
+		"zmq":    zmq.Opener(redis.Backend(), gossip.Backend()),
 	}
 }
 

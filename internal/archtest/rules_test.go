@@ -11,6 +11,8 @@ type rule struct {
 const (
 	amqp091        = "github.com/rabbitmq/amqp091-go"
 	zmq4           = "github.com/go-zeromq/zmq4"
+	goRedis        = "github.com/redis/go-redis/v9"
+	memberlist     = "github.com/hashicorp/memberlist"
 	testcontainers = "github.com/testcontainers/testcontainers-go/..."
 	moby           = "github.com/moby/moby/..."
 	cobra          = "github.com/spf13/cobra"
@@ -80,6 +82,21 @@ var rules = []rule{
 		"drivers/zmq/discovery",
 		[]string{"messaging"},
 		"whoever needs no Redis and no gossip must not link them",
+	},
+	{
+		"drivers/zmq/discovery/redis",
+		[]string{"messaging", "internal/throttle", "drivers/zmq/discovery", goRedis},
+		"it is what a program links that names it, and its library alone",
+	},
+	{
+		"drivers/zmq/discovery/gossip",
+		[]string{"messaging", "drivers/zmq/discovery", memberlist},
+		"it is what a program links that names it, and its library alone",
+	},
+	{
+		"drivers/zmq/discovery/discoverytest",
+		[]string{"messaging", "drivers/zmq/discovery"},
+		"it judges backends by what the driver can see of them",
 	},
 	{
 		"conformance",
