@@ -264,3 +264,5 @@ func nodesURL(t *testing.T, n int, query string) string {
 	t.Helper()
 	return "zmq://" + strings.Join(freePorts(t, n), ",") + "/?" + query
 }
+
+func targetOf(topic string) messaging.Address { return messaging.Target{Topic: topic}.Address() }
