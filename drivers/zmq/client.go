@@ -123,19 +123,12 @@ func (cl *client) route(to messaging.Address, p *parcel, told *outcomes) {
 		return
 	}
 	if !p.pool.waits() && cl.trying == 0 {
-		p.complete(told, "", messaging.ErrNoRoute, errNobody(to))
+		p.complete(told, "", messaging.ErrNoRoute, nil)
 		cl.routes.tidy(p.pool)
 		return
 	}
 	p.sent = make(chan struct{})
 	insert(&p.pool.queue, p)
-}
-
-func errNobody(to messaging.Address) error {
-	if to.Server != "" {
-		return fmt.Errorf("no server of that name is linked")
-	}
-	return fmt.Errorf("no server is linked")
 }
 
 // hand gives a parcel to the best member of its pool, if one has room. mu is held.
@@ -225,7 +218,7 @@ func (cl *client) notify(to messaging.Address, mandatory bool, p *parcel, told *
 		}
 	}
 	if f.members == 0 && mandatory {
-		told.add(p.done, fmt.Errorf("%w: %w", messaging.ErrNoRoute, errNobody(to)))
+		told.add(p.done, messaging.ErrNoRoute)
 		return
 	}
 	f.finish(told, 1)
@@ -281,7 +274,7 @@ func (cl *client) giveUp(p *pool, told *outcomes) {
 		if !x.accepted {
 			p.queue.Remove(e)
 			x.place = nil
-			x.complete(told, p.group, messaging.ErrNoRoute, errNobody(p.route.address))
+			x.complete(told, p.group, messaging.ErrNoRoute, nil)
 			x.release()
 		} else if x.held.IsZero() {
 			x.held = now

@@ -102,16 +102,15 @@ func (o outcomes) tell() {
 	}
 }
 
-// complete tells the outcome of a parcel, once: err is nil, or outcome joined with
-// why.
+// complete tells the outcome of a parcel, once, and why it is so.
 func (p *parcel) complete(o *outcomes, name string, outcome, why error) {
 	if p.accepted {
 		return
 	}
 	p.accepted = true
 	if p.whole == nil {
-		var err error
-		if outcome != nil {
+		err := outcome
+		if why != nil {
 			err = fmt.Errorf("%w: %w", outcome, why)
 		}
 		o.add(p.done, err)
