@@ -60,7 +60,7 @@ func backpressure(t *trial) {
 	sender := t.open()
 	sent := []string{}
 	for _, key := range keys("m", max(100, t.volume(500))) {
-		if err := t.attempt(sender, anyOf(topic), key, nil); err != nil {
+		if err := t.attemptFor(slack, sender, anyOf(topic), key, message(key), nil); err != nil {
 			if !errors.Is(err, messaging.ErrNotSent) && !errors.Is(err, messaging.ErrRejected) {
 				t.errorf("sending to a server that is stuck: %v, want acceptance, ErrNotSent or ErrRejected", err)
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -67,7 +68,12 @@ func (t *trial) attempt(tr *messaging.Transport, to messaging.Address, key strin
 }
 
 func (t *trial) attemptEnvelope(tr *messaging.Transport, to messaging.Address, key string, e *messaging.Envelope, o *messaging.SendOptions) error {
-	ctx, cancel := context.WithTimeout(t.ctx, t.scaled(patience))
+	return t.attemptFor(patience, tr, to, key, e, o)
+}
+
+// attemptFor is attemptEnvelope with a time of its own.
+func (t *trial) attemptFor(d time.Duration, tr *messaging.Transport, to messaging.Address, key string, e *messaging.Envelope, o *messaging.SendOptions) error {
+	ctx, cancel := context.WithTimeout(t.ctx, t.scaled(d))
 	defer cancel()
 	t.ledger.attempt(key)
 	err := t.heard(tr.Send(ctx, to, e, o))

@@ -376,6 +376,11 @@ func (cd *candidate) failed(err error) {
 	cl.sweep(&told)
 	cl.mu.Unlock()
 	told.tell()
+	if errors.Is(err, link.ErrHungUp) && !errors.Is(context.Cause(cd.life), context.Canceled) {
+		if _, ok := cl.c.noise.Allow(); ok {
+			cl.c.log.Warn("patchbay: an endpoint hung up at once: it is a proxy with nobody behind it, or it wants TLS", "endpoint", cd.endpoint)
+		}
+	}
 }
 
 // gone ends the candidate.

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strings"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/link"
 	"github.com/patchbay-go/patchbay/messaging"
@@ -47,9 +49,10 @@ func isRefused(err error) bool {
 	if errors.Is(err, link.ErrAuth) || errors.Is(err, link.ErrMechanism) {
 		return true
 	}
-	// Alerts that are about a certificate (RFC 8446, 6.2).
-	var alert tls.AlertError
-	return errors.As(err, &alert) && slices.Contains([]tls.AlertError{42, 43, 44, 45, 46, 48, 49, 116}, alert)
+	// The type of a TLS alert is not exported, but all that are about a certificate
+	// say so.
+	var remote *net.OpError
+	return errors.As(err, &remote) && remote.Op == "remote error" && strings.Contains(remote.Err.Error(), "certificate")
 }
 
 // explainDial maps an error of a link that could not be opened.
