@@ -60,7 +60,7 @@ func harness(t *testing.T) conformance.Harness {
 }
 
 // freePorts returns addresses of loopback where nobody listens.
-func freePorts(t *testing.T, n int) []string {
+func freePorts(t testing.TB, n int) []string {
 	t.Helper()
 	var all []string
 	for range n {

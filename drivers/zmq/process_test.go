@@ -260,7 +260,7 @@ func until(t *testing.T, what string, cond func() bool) {
 }
 
 // nodesURL names n endpoints of this machine.
-func nodesURL(t *testing.T, n int, query string) string {
+func nodesURL(t testing.TB, n int, query string) string {
 	t.Helper()
 	return "zmq://" + strings.Join(freePorts(t, n), ",") + "/?" + query
 }
