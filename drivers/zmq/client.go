@@ -15,7 +15,8 @@ import (
 //
 // Lock order: client.mu before that of a link. Completions are told without it.
 type client struct {
-	c *conn
+	c       *conn
+	parcels sync.Pool // of *parcel
 
 	mu         sync.Mutex // protects the following
 	routes     routes
@@ -35,11 +36,25 @@ type client struct {
 }
 
 func newClient(c *conn) *client {
-	return &client{
+	cl := &client{
 		c: c, routes: routes{}, peers: map[proto.NodeID]*peer{}, candidates: map[string]*candidate{},
 		changed: make(chan struct{}),
 	}
+	cl.parcels.New = func() any { return new(parcel) }
+	return cl
 }
+
+// recycle keeps the memory of a parcel that nobody else holds.
+func (cl *client) recycle(x *parcel) {
+	if x.whole != nil || x.waited || cap(x.data) > keepParcel {
+		return
+	}
+	*x = parcel{data: x.data[:0]}
+	cl.parcels.Put(x)
+}
+
+// keepParcel bounds the memory of a parcel that is kept for the next.
+const keepParcel = 4 << 10
 
 // announce wakes who waits for a change. mu is held.
 func (cl *client) announce() {
@@ -77,7 +92,8 @@ func (cl *client) settled(ctx context.Context) error {
 
 // send is Send for requests and notifications.
 func (cl *client) send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
-	p := newParcel(m, done)
+	p := cl.parcels.Get().(*parcel)
+	p.fill(m, done)
 	var told outcomes
 	cl.mu.Lock()
 	cl.used = true
@@ -127,7 +143,7 @@ func (cl *client) route(to messaging.Address, p *parcel, told *outcomes) {
 		cl.routes.tidy(p.pool)
 		return
 	}
-	p.sent = make(chan struct{})
+	p.sent, p.waited = make(chan struct{}), true
 	insert(&p.pool.queue, p)
 }
 

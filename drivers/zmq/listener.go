@@ -69,7 +69,7 @@ func (l *listener) take() (*messaging.Delivery, error) {
 			return nil, nil
 		}
 		if d.source != nil && d.stale() {
-			d.session.settle(d.seq, proto.Drop)
+			d.session.settle(d, proto.Drop)
 			d.source.free()
 			continue
 		}
@@ -121,7 +121,7 @@ func (l *listener) Stop(context.Context) (returned int, err error) {
 	rest := l.finish(messaging.ErrClosed)
 	l.c.stopListening(l, false)
 	for _, d := range rest {
-		if d.source != nil && d.session.settle(d.seq, proto.Gone) {
+		if d.source != nil && d.session.settle(d, proto.Gone) {
 			returned++
 		}
 	}
@@ -201,7 +201,7 @@ func (d *delivery) Settle(_ context.Context, _ *messaging.Delivery, o messaging.
 	case messaging.Drop:
 		outcome = proto.Drop
 	}
-	if !d.session.settle(d.seq, outcome) {
+	if !d.session.settle(d, outcome) {
 		return fmt.Errorf("%w: the sender's link was lost", messaging.ErrConnLost)
 	}
 	return nil

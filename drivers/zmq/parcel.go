@@ -3,8 +3,10 @@ package zmq
 import (
 	"container/list"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/patchbay-go/patchbay/drivers/zmq/internal/link"
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/proto"
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -28,20 +30,22 @@ type parcel struct {
 	accepted bool      // its outcome was told
 	held     time.Time // since when it has waited without a server; accepted ones only
 
-	place *list.Element // in pool.queue or member.backlog; nil: in neither
-	sent  chan struct{} // closed when it is first sent; nil unless Send waits for that
+	place  *list.Element // in pool.queue or member.backlog; nil: in neither
+	sent   chan struct{} // closed when it is first sent; nil unless Send waits for that
+	waited bool          // Send did, and may look at it still
 
 	done  messaging.Completion // nil: nobody asks
 	whole *fanout              // what it is a copy of; nil: it is the only one
 }
 
-func newParcel(m *messaging.Message, done messaging.Completion) *parcel {
-	p := &parcel{done: done}
+// fill makes a new parcel of a message.
+func (p *parcel) fill(m *messaging.Message, done messaging.Completion) {
+	p.done = done
 	size := 64 + len(m.ID) + len(m.CorrelationID) + len(m.ReplyTo) + len(m.ContentType) + len(m.ContentEncoding) + len(m.Body)
 	for i := range m.Headers {
 		size += 6 + len(m.Headers[i].Key) + len(m.Headers[i].Value)
 	}
-	p.data = proto.AppendProps(make([]byte, 0, size), "", m)
+	p.data = proto.AppendProps(slices.Grow(p.data[:0], size), "", m)
 	p.props = len(p.data)
 	p.data = append(p.data, m.Body...)
 	if m.TTL > 0 {
@@ -50,7 +54,6 @@ func newParcel(m *messaging.Message, done messaging.Completion) *parcel {
 	if m.ReplyTo != "" && m.CorrelationID != "" {
 		p.call, p.replyTo = m.CorrelationID, m.ReplyTo
 	}
-	return p
 }
 
 // copyFor returns a parcel of the same message for another pool or member.
@@ -81,23 +84,43 @@ func (f *fanout) fail(name string, outcome, why error) {
 	f.failed = append(f.failed, &messaging.MemberError{Member: name, Outcome: outcome, Err: why})
 }
 
-// outcomes are what completions are to be told once client.mu is free.
-type outcomes []struct {
+// outcomes are what completions are to be told, and links to be written, once
+// client.mu is free.
+type outcomes struct {
+	all  []outcome
+	link *link.Link // to be kicked
+	more []*link.Link
+}
+
+type outcome struct {
 	done messaging.Completion
 	err  error
 }
 
 func (o *outcomes) add(done messaging.Completion, err error) {
 	if done != nil {
-		*o = append(*o, struct {
-			done messaging.Completion
-			err  error
-		}{done, err})
+		o.all = append(o.all, outcome{done, err})
 	}
 }
 
-func (o outcomes) tell() {
-	for _, x := range o {
+// kick notes that something was appended to a link.
+func (o *outcomes) kick(l *link.Link) {
+	switch {
+	case o.link == nil:
+		o.link = l
+	case o.link != l && !slices.Contains(o.more, l):
+		o.more = append(o.more, l)
+	}
+}
+
+func (o *outcomes) tell() {
+	if o.link != nil {
+		o.link.Kick()
+	}
+	for _, l := range o.more {
+		l.Kick()
+	}
+	for _, x := range o.all {
 		x.done.Complete(x.err)
 	}
 }

@@ -56,7 +56,10 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 		x.release()
 		return true
 	}
-	ttl, _ := x.left(time.Now())
+	var ttl time.Duration
+	if !x.expires.IsZero() {
+		ttl, _ = x.left(time.Now())
+	}
 	head := proto.Head{Kind: proto.Request, Source: m.source.Number, Seq: p.seq + 1, TTL: ttl, Count: x.count}
 	if x.again {
 		head.Flags |= proto.Redelivered
@@ -78,10 +81,11 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 	var err error
 	if len(body) <= large {
 		b = append(b, body...)
-		err = p.link.Write(b)
+		err = p.link.Append(b)
 	} else {
-		err = p.link.Write(b, body)
+		err = p.link.Append(b, body)
 	}
+	told.kick(p.link)
 	if cap(b) <= keepScratch {
 		p.client.scratch = b
 	}
@@ -264,6 +268,7 @@ func (p *peer) settled(seq uint64, o proto.Outcome, told *outcomes) {
 		delete(p.calls, x.call)
 	}
 	x.complete(told, "", nil, nil)
+	p.client.recycle(x)
 	if m.gone {
 		return
 	}

@@ -24,6 +24,7 @@ type session struct {
 
 	over    chan struct{} // closed when the link has ended; made by greet
 	waiters atomic.Int32  // replies that wait for the peer to read
+	open    atomic.Int64  // requests that were taken in and are not settled
 
 	reserved map[*source]int // room that is kept for it, guarded by each source's listener
 
@@ -109,23 +110,23 @@ func (ss *session) request(head *proto.Head, m *link.Message) error {
 		d.message.TTL = head.TTL
 		d.expires = time.Now().Add(head.TTL)
 	}
-	ss.mu.Lock()
-	last := ss.received
-	ss.mu.Unlock()
-	if head.Seq != last+1 {
+	if last := ss.received; head.Seq != last+1 { // only this goroutine changes it
 		return fmt.Errorf("%w: request %d behind %d", proto.ErrMalformed, head.Seq, last)
 	}
+	ss.open.Add(1) // before somebody settles it
 	outcome := proto.Gone
 	if src := ss.server.source(head.Source); src != nil {
 		outcome = src.offer(d, head.Flags)
 	}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	switch {
-	case outcome == proto.Full: // has been noted
+	switch outcome {
+	case proto.Full: // has been noted
+		ss.open.Add(-1)
 		ss.flush()
 		return nil
-	case outcome == proto.Gone:
+	case proto.Gone:
+		ss.open.Add(-1)
 		ss.settled = proto.AppendSettled(ss.settled, head.Seq, outcome)
 	}
 	ss.received = head.Seq
@@ -156,21 +157,29 @@ func (ss *session) reply(m *link.Message) error {
 	return nil
 }
 
-// settle notes an outcome, to be told soon. It reports whether the link is there.
-func (ss *session) settle(seq uint64, o proto.Outcome) bool {
+// settle notes the outcome of a request, and reports whether the link is there. The
+// peer is told at once when it may wait for that: there is nothing of its else here,
+// or a quarter of what it may send has gathered. A reply that is about to be sent
+// takes the outcome along.
+func (ss *session) settle(d *delivery, o proto.Outcome) bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.ended {
 		return false
 	}
-	ss.settled = proto.AppendSettled(ss.settled, seq, o)
-	if len(ss.settled) >= keepScratch/2 {
+	open := ss.open.Add(-1)
+	ss.settled = proto.AppendSettled(ss.settled, d.seq, o)
+	gathered := len(ss.settled) >= proto.SettledSize*min(maxGathered, max(1, d.source.limit()/4))
+	if gathered || open <= 0 && d.message.ReplyTo == "" {
 		ss.flush()
 	} else {
 		ss.arm()
 	}
 	return true
 }
+
+// maxGathered bounds the outcomes that one message tells.
+const maxGathered = 64
 
 // arm makes sure that what the peer does not know is told before long. mu is held.
 func (ss *session) arm() {
@@ -251,17 +260,27 @@ func (ss *session) answer(ctx context.Context, to string, m *messaging.Message) 
 		return refusedReply("the caller's link was lost")
 	}
 	ss.mu.Lock()
-	defer ss.mu.Unlock()
 	if ss.ended {
+		ss.mu.Unlock()
 		return refusedReply("the caller's link was lost")
 	}
 	b := ss.pending(ss.scratch[:0])
 	b = appendReply(b, to, m)
+	var err error
 	if len(m.Body) <= large {
-		ss.send(append(b, m.Body...))
+		b = append(b, m.Body...)
+		err = ss.link.Append(b)
 	} else {
-		ss.send(b, m.Body)
+		err = ss.link.Append(b, m.Body)
 	}
+	if cap(b) <= keepScratch {
+		ss.scratch = b
+	}
+	ss.mu.Unlock()
+	if err != nil {
+		return refusedReply("the caller's link was lost")
+	}
+	ss.link.Kick()
 	return nil
 }
 

@@ -62,6 +62,10 @@ type Conn struct {
 	work    sync.Cond  // there is something to write, or the Conn ends
 	room    sync.Cond  // there is room again, or the Conn ends
 	buf     []byte     // taken from Write, not yet from here
+	spare   []byte     // the buffer of the last Kick
+	kicking bool       // a Kick is writing
+	wrote   time.Time  // when a write last ended; kept by Kick and the flusher
+	now     immediate  // nil where a write cannot be tried without waiting
 	timeout time.Duration
 	left    int       // bytes taken from buf and not written yet
 	writing bool      // the flusher is in Write beneath
@@ -92,6 +96,7 @@ func New(nc net.Conn, o Options) *Conn {
 		flushed: make(chan struct{}),
 	}
 	c.work.L, c.room.L = &c.mu, &c.mu
+	c.now = newImmediate(nc)
 	go c.flush()
 	return c
 }
@@ -109,12 +114,75 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if c.err != nil {
 		return 0, c.err
 	}
-	if len(c.buf) == 0 {
-		c.work.Signal()
+	c.work.Signal()
+	c.buf = append(c.buf, p...)
+	return len(p), nil
+}
+
+// Append is Write for who calls Kick after it.
+func (c *Conn) Append(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.buf) >= c.limit && c.err == nil {
+		c.room.Wait()
+	}
+	if c.err != nil {
+		return 0, c.err
 	}
 	c.buf = append(c.buf, p...)
 	return len(p), nil
 }
+
+const (
+	// quiet is how long nothing must have been written for Kick to write by itself:
+	// on a busy connection there is more to come, which is better written together.
+	quiet = 20 * time.Microsecond
+	// small bounds what it writes.
+	small = 16 << 10
+)
+
+// Kick sees to it that what Append took is written soon. While there is little to
+// do it writes itself, if that is possible without waiting: so a lone message is
+// not handed to the other goroutine first.
+func (c *Conn) Kick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.buf) == 0 || c.left > 0 || c.kicking || c.err != nil {
+		return // who writes looks again when that is done
+	}
+	began := time.Now()
+	if c.now == nil || len(c.buf) > small || began.Sub(c.wrote) < quiet {
+		c.work.Signal()
+		return
+	}
+	batch := c.buf
+	c.buf, c.left, c.kicking = c.spare[:0], len(batch), true
+	c.mu.Unlock()
+	n, err := c.now.try(batch)
+	c.mu.Lock()
+	c.left, c.kicking, c.wrote = 0, false, began
+	if n < len(batch) && err == nil { // the rest goes before what has come meanwhile
+		rest := append([]byte(nil), batch[n:]...)
+		c.buf = append(rest, c.buf...)
+	}
+	c.spare = batch[:0]
+	c.room.Broadcast()
+	if err != nil {
+		c.lost, c.buf = true, nil
+		c.fail(err)
+		c.mu.Unlock()
+		c.cut() // so that Read ends too
+		c.mu.Lock()
+		return
+	}
+	if len(c.buf) > 0 || c.err != nil {
+		c.work.Broadcast()
+	}
+}
+
+// immediate writes what it can without waiting. An error is that of the
+// connection; that it cannot take anything now is none.
+type immediate interface{ try(b []byte) (int, error) }
 
 // Room waits, under ctx, until less than limit bytes wait to be written: for who
 // must not fill the buffer faster than the peer reads. Its error is ctx's cause,
@@ -256,8 +324,8 @@ func (c *Conn) flush() {
 	var batch []byte
 	for {
 		c.mu.Lock()
-		for len(c.buf) == 0 {
-			if c.err != nil {
+		for len(c.buf) == 0 || c.kicking {
+			if c.err != nil && !c.kicking {
 				c.mu.Unlock()
 				return
 			}
@@ -270,6 +338,10 @@ func (c *Conn) flush() {
 		runtime.Gosched()
 
 		c.mu.Lock()
+		if c.kicking {
+			c.mu.Unlock()
+			continue
+		}
 		batch, c.buf = c.buf, batch[:0]
 		c.left = len(batch)
 		c.room.Broadcast()
@@ -295,7 +367,7 @@ func (c *Conn) write(b []byte) bool {
 		n, err := c.Conn.Write(b[:min(len(b), piece)])
 
 		c.mu.Lock()
-		c.writing = false
+		c.writing, c.wrote = false, time.Now()
 		b = b[n:]
 		c.left = len(b)
 		c.room.Broadcast()

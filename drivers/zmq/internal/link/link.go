@@ -92,7 +92,10 @@ func (l *Link) Remote() net.Addr { return l.nc.RemoteAddr() }
 // that first: so a peer that asks and does not listen stops itself. An error is
 // final.
 func (l *Link) Read(m *Message) error {
-	err := l.out.Room(l.life, outLimit)
+	var err error
+	if !l.Buffered() { // what is here already is little
+		err = l.out.Room(l.life, outLimit)
+	}
 	if err == nil {
 		err = l.in.read(m)
 	}
@@ -131,6 +134,22 @@ func (l *Link) Write(parts ...[]byte) error {
 	}
 	return nil
 }
+
+// Append is Write for who calls Kick after it, with no lock that others need.
+func (l *Link) Append(parts ...[]byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range parts {
+		if _, err := l.out.Append(p); err != nil {
+			return l.explain(err)
+		}
+	}
+	return nil
+}
+
+// Kick sees to it that what Append took is written soon, now if nothing else is
+// to do.
+func (l *Link) Kick() { l.out.Kick() }
 
 // Room waits, under ctx, until the peer has read all but a little of what was
 // written.

@@ -145,8 +145,8 @@ const (
 	outcomes
 )
 
-// settledSize is the size of one entry of Settled.
-const settledSize = 9
+// SettledSize is the size of one entry of Settled.
+const SettledSize = 9
 
 // AppendSettled appends one entry to the second frame of Settled.
 func AppendSettled(b []byte, seq uint64, o Outcome) []byte {
@@ -155,10 +155,10 @@ func AppendSettled(b []byte, seq uint64, o Outcome) []byte {
 
 // ParseSettled calls f for each entry of the second frame of Settled.
 func ParseSettled(b []byte, f func(seq uint64, o Outcome)) error {
-	if len(b)%settledSize != 0 {
+	if len(b)%SettledSize != 0 {
 		return malformed("outcomes of %d bytes", len(b))
 	}
-	for ; len(b) > 0; b = b[settledSize:] {
+	for ; len(b) > 0; b = b[SettledSize:] {
 		o := Outcome(b[8])
 		if o >= outcomes {
 			return malformed("unknown outcome %d", o)
