@@ -79,13 +79,17 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 	b = link.AppendFrame(b, x.data[:x.props], true)
 	b = link.AppendFrameHeader(b, len(body), false)
 	var err error
+	write := p.link.Write
+	if x.done != nil { // somebody waits for it
+		write = p.link.Append
+		told.kick(p.link)
+	}
 	if len(body) <= large {
 		b = append(b, body...)
-		err = p.link.Append(b)
+		err = write(b)
 	} else {
-		err = p.link.Append(b, body)
+		err = write(b, body)
 	}
-	told.kick(p.link)
 	if cap(b) <= keepScratch {
 		p.client.scratch = b
 	}
