@@ -75,14 +75,9 @@ func (cl *client) pursue() {
 	for _, endpoint := range endpoints {
 		cd := cl.candidates[endpoint]
 		if cd == nil {
-			cd = &candidate{client: cl, endpoint: endpoint, wake: make(chan struct{}, 1)}
-			cd.life, cd.end = context.WithCancel(cl.c.life)
-			if !cl.c.spawn(cd.run) {
-				cd.end()
+			if cd = cl.newCandidate(endpoint); cd == nil {
 				return
 			}
-			cl.candidates[endpoint] = cd
-			cl.trying++
 		}
 		cd.listed = true
 	}
@@ -91,6 +86,19 @@ func (cl *client) pursue() {
 			cd.poke() // unless it is linked, it ends
 		}
 	}
+}
+
+// newCandidate starts a candidate, or returns nil when the node ends. mu is held.
+func (cl *client) newCandidate(endpoint string) *candidate {
+	cd := &candidate{client: cl, endpoint: endpoint, wake: make(chan struct{}, 1)}
+	cd.life, cd.end = context.WithCancel(cl.c.life)
+	if !cl.c.spawn(cd.run) {
+		cd.end()
+		return nil
+	}
+	cl.candidates[endpoint] = cd
+	cl.trying++
+	return cd
 }
 
 // poke ends the candidate's wait.

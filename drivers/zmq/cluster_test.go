@@ -278,7 +278,7 @@ func udpPort(t *testing.T) string {
 	for range 100 {
 		address := freePorts(t, 1)[0]
 		if p, err := net.ListenPacket("udp", address); err == nil {
-			p.Close()
+			_ = p.Close()
 			return address
 		}
 	}

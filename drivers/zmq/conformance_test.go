@@ -60,13 +60,13 @@ func harness(t *testing.T) conformance.Harness {
 }
 
 // freePorts returns addresses of loopback where nobody listens.
-func freePorts(t testing.TB, n int) []string {
-	t.Helper()
+func freePorts(tb testing.TB, n int) []string {
+	tb.Helper()
 	var all []string
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		defer l.Close()
 		all = append(all, l.Addr().String())

@@ -260,9 +260,9 @@ func until(t *testing.T, what string, cond func() bool) {
 }
 
 // nodesURL names n endpoints of this machine.
-func nodesURL(t testing.TB, n int, query string) string {
-	t.Helper()
-	return "zmq://" + strings.Join(freePorts(t, n), ",") + "/?" + query
+func nodesURL(tb testing.TB, n int, query string) string {
+	tb.Helper()
+	return "zmq://" + strings.Join(freePorts(tb, n), ",") + "/?" + query
 }
 
 func targetOf(topic string) messaging.Address { return messaging.Target{Topic: topic}.Address() }

@@ -158,7 +158,8 @@ var rules = []rule{
 		"it is a net.Conn, which knows nothing of messaging",
 	},
 	{
-		"internal/tlsurl", []string{"messaging"},
+		"internal/tlsurl",
+		[]string{"messaging"},
 		"it reads the options of a URL",
 	},
 	{

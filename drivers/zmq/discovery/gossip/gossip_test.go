@@ -42,7 +42,7 @@ func freePort(t *testing.T) string {
 		p, err := net.ListenPacket("udp", address)
 		l.Close()
 		if err == nil {
-			p.Close()
+			_ = p.Close()
 			return address
 		}
 	}

@@ -94,7 +94,7 @@ func (f *frames) next() (flags byte, size uint64, err error) {
 // of them is unexpected.
 func (f *frames) peek(n int) ([]byte, error) {
 	b, err := f.in.Peek(n)
-	if err == io.EOF { //nolint:errorlint // bufio returns it as it is
+	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	return b, err

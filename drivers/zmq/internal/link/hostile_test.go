@@ -73,7 +73,7 @@ func TestHostilePeers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var before, now runtime.MemStats
 			for len(s.refused) > 0 {
-				<-s.refused
+				t.Logf("before: %v", <-s.refused)
 			}
 			runtime.ReadMemStats(&before)
 			c := raw(t, s)

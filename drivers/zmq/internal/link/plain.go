@@ -42,14 +42,14 @@ func (s Security) mechanism(ctx context.Context) (zmq4.Security, error) {
 	return &plain{credentials: c}, nil
 }
 
-// clear is what NULL and PLAIN have in common: traffic is not encrypted.
-type clear struct{}
+// unencrypted is what NULL and PLAIN have in common: traffic is not encrypted.
+type unencrypted struct{}
 
-func (clear) Encrypt(w io.Writer, data []byte) (int, error) { return w.Write(data) }
-func (clear) Decrypt(w io.Writer, data []byte) (int, error) { return w.Write(data) }
+func (unencrypted) Encrypt(w io.Writer, data []byte) (int, error) { return w.Write(data) }
+func (unencrypted) Decrypt(w io.Writer, data []byte) (int, error) { return w.Write(data) }
 
 // null is ZMTP's mechanism NULL (RFC 23). zmq4 has one that it does not export.
-type null struct{ clear }
+type null struct{ unencrypted }
 
 func (null) Type() zmq4.SecurityType { return zmq4.NullSecurity }
 
@@ -62,7 +62,7 @@ func (null) Handshake(c *zmq4.Conn, _ bool) error {
 
 // plain is ZMTP's mechanism PLAIN (RFC 24). That of zmq4 takes any password.
 type plain struct {
-	clear
+	unencrypted
 	credentials Credentials
 }
 
