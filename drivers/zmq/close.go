@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/patchbay-go/patchbay/drivers/zmq/internal/link"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -120,21 +119,6 @@ func (cl *client) leave() {
 	if given > 0 {
 		cl.c.log.Warn("patchbay: closing with messages that were accepted and that no server took", "number", given)
 	}
-}
-
-// answer sends a message to a reply address of the peer: of a call's heartbeat.
-func (p *peer) answer(ctx context.Context, lk *link.Link, to string, m *messaging.Message) error {
-	if err := lk.Room(ctx); err != nil {
-		if ctx.Err() != nil {
-			return notSent(err)
-		}
-		return refusedReply("the server's link was lost")
-	}
-	b := appendReply(nil, to, m)
-	if err := lk.Write(b, m.Body); err != nil {
-		return refusedReply("the server's link was lost")
-	}
-	return nil
 }
 
 func isNotSent(err error) bool { return errors.Is(err, messaging.ErrNotSent) }
