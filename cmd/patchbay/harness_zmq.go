@@ -82,6 +82,7 @@ func (a *app) zmqHarness(ctx context.Context, u *messaging.URL, rawURL string, o
 	h.Fault = conformance.LinkFaults(proxies...)
 	h.Silence = 2 * patience
 	h.Unreachable = build(mute.Addr().String())
+	h.Strangers = conformance.Strangers{Endpoints: bind}
 	return h, closeAll, nil
 }
 

@@ -60,7 +60,22 @@ func harness(t *testing.T) conformance.Harness {
 	h.Silence = 3 * time.Second
 	h.Fault = conformance.LinkFaults(proxies...)
 	h.Unreachable = url(credentials, mute(t))
+	h.Strangers = conformance.Strangers{
+		Endpoints: bind,
+		Oversized: append(login(credentials, ""), 2, 0, 4, 0, 0, 0, 0, 0, 0), // a frame of 1 PiB
+		Identity:  append(login(credentials, "somebody"), hello(7)...),
+	}
 	return h
+}
+
+// login is all that a DEALER with a password says until its traffic begins, without
+// waiting for an answer.
+func login(credentials, identity string) []byte {
+	username, password, _ := strings.Cut(credentials, ":")
+	b := greeting()
+	copy(b[12:32], "PLAIN")
+	b = append(b, command("HELLO", append(append(append([]byte{byte(len(username))}, username...), byte(len(password))), password...))...)
+	return append(b, command("INITIATE", metadata(identity))...)
 }
 
 // freePorts returns addresses of loopback where nobody listens.

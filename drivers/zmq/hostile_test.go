@@ -28,13 +28,19 @@ func greeting() []byte {
 	return b
 }
 
-func ready(identity string) []byte {
+func ready(identity string) []byte { return command("READY", metadata(identity)) }
+
+func metadata(identity string) []byte {
 	property := func(name, value string) []byte {
 		b := append([]byte{byte(len(name))}, name...)
 		return append(binary.BigEndian.AppendUint32(b, uint32(len(value))), value...)
 	}
-	body := append(property("Socket-Type", "DEALER"), property("Identity", identity)...)
-	return append([]byte{4, byte(6 + len(body)), 5, 'R', 'E', 'A', 'D', 'Y'}, body...)
+	return append(property("Socket-Type", "DEALER"), property("Identity", identity)...)
+}
+
+func command(name string, body []byte) []byte {
+	b := append([]byte{4, byte(1 + len(name) + len(body)), byte(len(name))}, name...)
+	return append(b, body...)
 }
 
 // hello is a greeting of our own protocol, from a node that has that id.
