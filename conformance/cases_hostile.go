@@ -76,7 +76,7 @@ func (t *trial) hungUp(nc net.Conn, what string) {
 	t.check(nc.SetReadDeadline(time.Now().Add(t.scaled(patience))), "setting a deadline")
 	_, err := io.Copy(io.Discard, nc)
 	if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
-		t.errorf("after %s the connection stays open", what)
+		t.fatalf("after %s the connection stays open", what)
 	}
 }
 
