@@ -36,6 +36,10 @@ func (cl *client) settled(ctx context.Context) error {
 	}
 }
 
+// muteTime is how long a node may take to receive a request before others are
+// preferred.
+const muteTime = 500 * time.Millisecond
+
 // tick ends what has waited for too long, and tells of what was given up.
 func (cl *client) tick() {
 	var told outcomes
@@ -62,6 +66,7 @@ func (cl *client) tick() {
 	}
 	for _, p := range cl.peers {
 		p.forgetCalls(now)
+		p.mute = p.acked < p.seq && now.Sub(p.heard) > muteTime
 	}
 	lost := cl.lost
 	cl.lost = 0

@@ -277,7 +277,7 @@ func (cl *client) back(x *parcel, told *outcomes) {
 	m := x.member
 	if x.whole != nil && x.pool.route.address.Fanout {
 		if m.gone {
-			x.complete(told, m.source.Address.Server, nil, nil) // who left is owed nothing
+			x.complete(told, m.name(), nil, nil) // who left is owed nothing
 			return
 		}
 		insertFront(&m.backlog, x)

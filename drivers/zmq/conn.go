@@ -145,7 +145,7 @@ func (c *conn) spawn(f func()) bool {
 
 // tick is the goroutine of what has to be done now and then.
 func (c *conn) tick() {
-	ticker := time.NewTicker(time.Second)
+	ticker := time.NewTicker(muteTime / 2)
 	defer ticker.Stop()
 	for {
 		select {

@@ -30,10 +30,20 @@ func newListener(c *conn, sub messaging.Subscription) *listener {
 	l := &listener{c: c, sub: sub, ended: make(chan struct{}), wake: make(chan struct{}, 1)}
 	for i, a := range sub.Sources {
 		l.sources = append(l.sources, &source{listener: l, index: i, wire: proto.Source{
-			Address: a, Group: sub.Group, Prefetch: uint32(min(sub.Prefetch, maxOutstanding)), AtMostOnce: sub.AtMostOnce,
+			Address: a, Group: sub.Group, Member: nameIn(sub.Sources, a), Prefetch: uint32(min(sub.Prefetch, maxOutstanding)), AtMostOnce: sub.AtMostOnce,
 		}})
 	}
 	return l
+}
+
+// nameIn returns the name of the server that a fanout's source belongs to.
+func nameIn(sources []messaging.Address, fanout messaging.Address) string {
+	for _, a := range sources {
+		if fanout.Fanout && a.Server != "" && a.Topic == fanout.Topic && a.Exchange == fanout.Exchange {
+			return a.Server
+		}
+	}
+	return ""
 }
 
 // Address implements messaging.Listener.

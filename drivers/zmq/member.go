@@ -7,6 +7,17 @@ import (
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
+// name is what errors call the member.
+func (m *member) name() string {
+	switch {
+	case m.source.Address.Server != "":
+		return m.source.Address.Server
+	case m.source.Member != "":
+		return m.source.Member
+	}
+	return m.peer.host
+}
+
 // enqueue sends a copy of a fanout, or keeps it until there is room. client.mu is
 // held.
 func (m *member) enqueue(x *parcel, told *outcomes) {
@@ -16,7 +27,7 @@ func (m *member) enqueue(x *parcel, told *outcomes) {
 		insert(&m.backlog, x)
 		x.complete(told, "", nil, nil)
 	default:
-		x.complete(told, m.source.Address.Server, messaging.ErrNotSent, errBehind)
+		x.complete(told, m.name(), messaging.ErrNotSent, errBehind)
 	}
 }
 
@@ -28,7 +39,7 @@ func (m *member) flush(told *outcomes) {
 		m.backlog.Remove(e)
 		x.place = nil
 		if _, alive := x.left(now); !alive {
-			x.complete(told, m.source.Address.Server, messaging.ErrNotSent, errExpired)
+			x.complete(told, m.name(), messaging.ErrNotSent, errExpired)
 			continue
 		}
 		if !m.peer.send(m, x, m.backlog.Len() > 0, told) {

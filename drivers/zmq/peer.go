@@ -25,8 +25,10 @@ type peer struct {
 	link      *link.Link // the present one
 	number    uint64     // of the link, for reply addresses
 	up        bool
-	seq       uint64 // of the last request on the link
-	acked     uint64 // the last that it has received
+	seq       uint64    // of the last request on the link
+	acked     uint64    // the last that it has received
+	heard     time.Time // when it last received something or, if nothing was on its way, was sent something
+	mute      bool      // it has not received anything for a while, and should have
 	unsettled map[uint64]*parcel
 	kept      []*parcel // unsettled ones of the lost link, which may be sent again
 	calls     map[string]call
@@ -51,7 +53,7 @@ func (p *peer) window() bool { return p.seq-p.acked < uint64(p.client.c.window) 
 func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 	body := x.data[x.props:]
 	if p.most > 0 && int64(len(body)) > p.most {
-		x.complete(told, m.source.Address.Server, messaging.ErrRejected,
+		x.complete(told, m.name(), messaging.ErrRejected,
 			fmt.Errorf("%w: %d bytes, %s takes %d", messaging.ErrTooLarge, len(body), p.host, p.most))
 		x.release()
 		return true
@@ -96,6 +98,9 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 	if err != nil {
 		p.up = false // its reader tells why
 		return false
+	}
+	if p.acked == p.seq {
+		p.heard = time.Now()
 	}
 	p.seq++
 	m.rooms, m.full = rooms, full
@@ -157,7 +162,7 @@ func (p *peer) again(xs []*parcel, told *outcomes) {
 	slices.SortFunc(xs, func(a, b *parcel) int { return int(int64(a.order - b.order)) })
 	pools := map[*pool]bool{}
 	for _, x := range xs {
-		x.complete(told, x.member.source.Address.Server, nil, nil) // it was received, or it could not be given back
+		x.complete(told, x.member.name(), nil, nil) // it was received, or it could not be given back
 		x.again = true
 		x.count++
 		delete(p.calls, x.call)
@@ -173,6 +178,9 @@ func (p *peer) again(xs []*parcel, told *outcomes) {
 func (p *peer) received(seq uint64, told *outcomes) error {
 	if seq < p.acked || seq > p.seq {
 		return fmt.Errorf("%w: it received request %d, between %d and %d are on their way", proto.ErrMalformed, seq, p.acked, p.seq)
+	}
+	if p.acked < seq {
+		p.heard, p.mute = time.Now(), false
 	}
 	full := !p.window()
 	for p.acked < seq {
@@ -261,7 +269,7 @@ func (p *peer) lose(why error, told *outcomes) (lost map[string]call) {
 	p.calls = map[string]call{}
 	for _, x := range p.unsettled {
 		m := x.member
-		name := m.source.Address.Server
+		name := m.name()
 		switch {
 		case !x.accepted && x.call != "":
 			delete(lost, x.call)

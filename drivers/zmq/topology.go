@@ -53,8 +53,17 @@ func (m *member) room() bool {
 		(!m.full || m.rooms > 0)
 }
 
+// before reports whether m should get a message rather than o: it answers, or has
+// fewer outstanding.
+func (m *member) before(o *member) bool {
+	if m.peer.mute != o.peer.mute {
+		return o.peer.mute
+	}
+	return m.outstanding < o.outstanding
+}
+
 // pick returns the member with room that has the fewest outstanding, in turn among
-// several.
+// several. One whose process is stuck is chosen when there is no other.
 func (p *pool) pick() *member {
 	var best *member
 	n := len(p.members)
@@ -64,7 +73,7 @@ func (p *pool) pick() *member {
 		if k >= n {
 			k -= n
 		}
-		if m := p.members[k]; m.room() && (best == nil || m.outstanding < best.outstanding) {
+		if m := p.members[k]; m.room() && (best == nil || m.before(best)) {
 			best, at = m, k
 		}
 	}

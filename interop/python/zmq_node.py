@@ -94,6 +94,7 @@ def parse_sources(r):
     for _ in range(r.number(4)):
         number, kind, flags, prefetch = struct.unpack(">IBBI", r.take(10))
         exchange, topic, server, group = r.text(), r.text(), r.text(), r.text()
+        server = "" if flags & FANOUT else server
         sources[number] = {"topic": topic, "server": server, "fanout": bool(flags & FANOUT), "prefetch": prefetch}
     return sources
 

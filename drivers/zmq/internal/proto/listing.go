@@ -14,6 +14,7 @@ type Source struct {
 	Number     uint32 // given by who listens; never used again
 	Address    messaging.Address
 	Group      string // notifications: who shares them
+	Member     string // of a fanout: the name of the server, for errors
 	Prefetch   uint32 // requests that it has not settled, at most
 	AtMostOnce bool   // requests that were lost with their link are not sent again
 }
@@ -67,7 +68,11 @@ func AppendSources(b []byte, sources []Source) []byte {
 		b = binary.BigEndian.AppendUint32(b, src.Number)
 		b = append(b, byte(src.Address.Kind), flags)
 		b = binary.BigEndian.AppendUint32(b, src.Prefetch)
-		for _, text := range [...]string{src.Address.Exchange, src.Address.Topic, src.Address.Server, src.Group} {
+		server := src.Address.Server
+		if src.Address.Fanout {
+			server = src.Member
+		}
+		for _, text := range [...]string{src.Address.Exchange, src.Address.Topic, server, src.Group} {
 			b = appendText(b, text)
 		}
 	}
@@ -95,7 +100,9 @@ func (s *scanner) sources() []Source {
 		src.Address.Topic = s.text()
 		src.Address.Server = s.text()
 		src.Group = s.text()
-		src.Address.Fanout = flags&sourceFanout != 0
+		if src.Address.Fanout = flags&sourceFanout != 0; src.Address.Fanout {
+			src.Member, src.Address.Server = src.Address.Server, ""
+		}
 		src.AtMostOnce = flags&sourceAtMostOnce != 0
 		sources = append(sources, src)
 	}

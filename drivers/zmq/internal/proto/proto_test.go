@@ -123,7 +123,7 @@ func TestHello(t *testing.T) {
 		Sources: []proto.Source{
 			{Number: 1, Prefetch: 64, Address: messaging.Address{Exchange: "x", Topic: "t"}},
 			{Number: 2, Prefetch: 64, Address: messaging.Address{Exchange: "x", Topic: "t", Server: "s"}, AtMostOnce: true},
-			{Number: 3, Prefetch: 64, Address: messaging.Address{Topic: "t", Fanout: true}},
+			{Number: 3, Prefetch: 64, Address: messaging.Address{Topic: "t", Fanout: true}, Member: "s"},
 			{Number: 1 << 31, Prefetch: 1, Address: messaging.Address{Kind: messaging.KindNotify, Topic: "n.info"}, Group: "pool"},
 		},
 	}
