@@ -45,7 +45,8 @@ type Endpoint struct {
 // methods are safe for concurrent use and do not block.
 type Links interface {
 	// Dialed is told that an attempt to open a link ended, the how manyth since
-	// the last success it was, and, unless it succeeded, why it failed.
+	// the last success it was, and, unless it succeeded, why it failed: an error
+	// that matches ErrNoRoute says that nobody is there at the moment.
 	Dialed(host string, attempt int, took time.Duration, err error)
 	// Up is told that a link can be used, whichever side opened it.
 	Up()

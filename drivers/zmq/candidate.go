@@ -145,7 +145,7 @@ func (cd *candidate) run() {
 		p, err := cd.open()
 		alias := errors.Is(err, errSelf) || errors.Is(err, errAgain)
 		if cd.life.Err() == nil && !alias && cd.endpoint != localEndpoint {
-			cd.client.c.links.Dialed(cd.name(), attempt, time.Since(began), err)
+			cd.client.c.links.Dialed(cd.name(), attempt, time.Since(began), nobodyThere(err))
 		}
 		if err == nil {
 			cd.serve(p)

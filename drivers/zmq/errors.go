@@ -54,6 +54,14 @@ func isRefused(err error) bool {
 	return errors.As(err, &remote) && remote.Op == "remote error" && strings.Contains(remote.Err.Error(), "certificate")
 }
 
+// nobodyThere marks the usual: an endpoint where no node is at the moment.
+func nobodyThere(err error) error {
+	if err != nil && link.IsAbsent(err) {
+		return fmt.Errorf("%w: %w", messaging.ErrNoRoute, err)
+	}
+	return err
+}
+
 // explainDial maps an error of a link that could not be opened.
 func explainDial(ctx context.Context, err error) error {
 	var unknown *tls.CertificateVerificationError
