@@ -17,6 +17,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"maps"
 	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
@@ -93,7 +94,7 @@ func readHostPort(r *messaging.OptionReader, name string, def hostPort) hostPort
 
 // connect joins the others.
 func (o *options) connect(_ context.Context, c discovery.Config) (discovery.Discovery, error) {
-	v := &view{changed: make(chan struct{}, 1), stop: make(chan struct{})}
+	v := &view{changed: make(chan struct{}, 1), stop: make(chan struct{}), members: map[string]string{}}
 	for _, h := range c.Hosts {
 		if h.Host != "" {
 			v.seeds = append(v.seeds, net.JoinHostPort(h.Host, strconv.Itoa(cmp.Or(h.Port, defaultPort))))
@@ -126,8 +127,9 @@ type view struct {
 	stop    chan struct{} // closed by Close
 	running sync.WaitGroup
 
-	mu       sync.Mutex // protects the following
-	endpoint string     // ours; empty: we do not listen
+	mu       sync.Mutex        // protects the following
+	endpoint string            // ours; empty: we do not listen
+	members  map[string]string // name of a node that listens to its endpoint
 }
 
 // Register implements discovery.Discovery.
@@ -208,14 +210,9 @@ func (v *view) follow(last []string, see func([]string)) {
 
 // endpoints returns those of all members that listen.
 func (v *view) endpoints() []string {
-	var all []string
-	for _, n := range v.list.Members() {
-		if len(n.Meta) > 0 {
-			all = append(all, string(n.Meta))
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Compact(slices.Sorted(maps.Values(v.members)))
 }
 
 // Close implements discovery.Discovery.
@@ -251,10 +248,18 @@ func (*delegate) LocalState(bool) []byte { return nil }
 // MergeRemoteState implements memberlist.Delegate.
 func (*delegate) MergeRemoteState([]byte, bool) {}
 
-// events is told of members, under a lock of memberlist's.
+// events is told of members, under the lock under which they change: its List has
+// pointers to what changes under who reads them.
 type events view
 
-func (e *events) changedNow() {
+func (e *events) note(n *memberlist.Node, here bool) {
+	e.mu.Lock()
+	if here && len(n.Meta) > 0 {
+		e.members[n.Name] = string(n.Meta)
+	} else {
+		delete(e.members, n.Name)
+	}
+	e.mu.Unlock()
 	select {
 	case e.changed <- struct{}{}:
 	default:
@@ -262,13 +267,13 @@ func (e *events) changedNow() {
 }
 
 // NotifyJoin implements memberlist.EventDelegate.
-func (e *events) NotifyJoin(*memberlist.Node) { e.changedNow() }
+func (e *events) NotifyJoin(n *memberlist.Node) { e.note(n, true) }
 
 // NotifyLeave implements memberlist.EventDelegate.
-func (e *events) NotifyLeave(*memberlist.Node) { e.changedNow() }
+func (e *events) NotifyLeave(n *memberlist.Node) { e.note(n, false) }
 
 // NotifyUpdate implements memberlist.EventDelegate.
-func (e *events) NotifyUpdate(*memberlist.Node) { e.changedNow() }
+func (e *events) NotifyUpdate(n *memberlist.Node) { e.note(n, true) }
 
 // logWriter takes memberlist's lines: none is more than a detail here, since links
 // tell who lives.
