@@ -35,6 +35,7 @@ const localEndpoint = "inproc://self"
 const (
 	redialMin = 100 * time.Millisecond
 	aliasTime = 5 * time.Second // until an endpoint of a node that is linked already is tried again
+	selfTime  = time.Minute     // and one of this node
 
 	// repairTime is how long the servers behind a lost link are waited for, unless
 	// it turns out earlier that nobody is there.
@@ -154,7 +155,10 @@ func (cd *candidate) run() {
 			cd.failed(err)
 		}
 		wait := backoff(tries, redialMin, cd.client.redialMax())
-		if alias {
+		switch {
+		case errors.Is(err, errSelf):
+			wait = selfTime
+		case alias:
 			wait = aliasTime
 		}
 		tries++
@@ -231,12 +235,13 @@ func (cl *client) join(cd *candidate, lk *link.Link, hello *proto.HelloBody) (*p
 	p.link, p.number, p.up = lk, cl.c.number(linkRef{peer: p, link: lk}), true
 	p.seq, p.acked = 0, 0
 	p.unsettled, p.calls = map[uint64]*parcel{}, map[string]call{}
-	if cd.broken != nil && cd.broken != p {
-		cd.broken.end(&told)
+	if cd.broken != p {
+		cd.abandon(&told)
 	}
 	cd.broken = nil
 	p.resume(hello.Sources, &told)
 	cd.attempted(nil)
+	cl.sweep(&told)
 	return p, nil
 }
 
@@ -281,8 +286,7 @@ func (cd *candidate) failed(err error) {
 	// A hang-up without a word may be a proxy whose backend is about to come back.
 	absent := link.IsAbsent(err) && !errors.Is(err, link.ErrHungUp)
 	if cd.broken != nil && (absent || time.Since(cd.since) > repairTime) {
-		cd.broken.end(&told)
-		cd.broken = nil
+		cd.abandon(&told)
 	}
 	cl.sweep(&told)
 	cl.mu.Unlock()
@@ -294,16 +298,22 @@ func (cd *candidate) failed(err error) {
 	}
 }
 
+// abandon gives up the peer whose link it could not repair, unless another
+// candidate did. client.mu is held.
+func (cd *candidate) abandon(told *outcomes) {
+	if cd.broken != nil && !cd.broken.up {
+		cd.broken.end(told)
+	}
+	cd.broken = nil
+}
+
 // gone ends the candidate.
 func (cd *candidate) gone() {
 	cl := cd.client
 	cd.end()
 	var told outcomes
 	cl.mu.Lock()
-	if cd.broken != nil {
-		cd.broken.end(&told)
-		cd.broken = nil
-	}
+	cd.abandon(&told)
 	if cl.candidates[cd.endpoint] == cd { // else stop forgot it
 		cd.attempted(errLeaving)
 		delete(cl.candidates, cd.endpoint)
@@ -322,19 +332,24 @@ func (cl *client) probe(ctx context.Context) error {
 	cl.mu.Lock()
 	cl.start()
 	cl.mu.Unlock()
+	late := time.NewTimer(cl.c.o.link.Handshake + time.Second) // what takes longer does not keep the others waiting
+	defer late.Stop()
+	over := false
 	for {
 		cl.mu.Lock()
 		trying, changed := cl.trying, cl.changed
 		var err error
-		if trying == 0 {
+		if over = over || trying == 0; over {
 			err = cl.verdict(ctx)
 		}
 		cl.mu.Unlock()
-		if trying == 0 {
+		if over {
 			return err
 		}
 		select {
 		case <-changed:
+		case <-late.C:
+			over = true
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -347,6 +362,8 @@ func (cl *client) verdict(ctx context.Context) error {
 	absent := len(cl.candidates) == 0
 	for _, cd := range cl.candidates {
 		switch {
+		case !cd.tried:
+			errs = append(errs, &messaging.OpError{Op: "linking to", Addr: cd.name(), Err: link.ErrSilent})
 		case cd.why == nil:
 			return nil
 		case link.IsAbsent(cd.why) || errors.Is(cd.why, errSelf) || errors.Is(cd.why, errAgain) || errors.Is(cd.why, errLeft):

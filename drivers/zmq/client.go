@@ -85,7 +85,7 @@ func (cl *client) send(ctx context.Context, to messaging.Address, m *messaging.M
 	switch rt := cl.routes[to]; {
 	case to.Fanout:
 		cl.fanOut(rt, p, &told)
-	case to.Kind == messaging.KindNotify && (rt == nil || len(rt.pools) != 1):
+	case to.Kind == messaging.KindNotify && (rt == nil || len(rt.pools) != 1 || !rt.pools[0].waits()):
 		cl.notify(to, m.Mandatory, p, &told)
 	default:
 		cl.route(to, p, &told)

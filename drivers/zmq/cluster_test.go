@@ -330,7 +330,8 @@ func TestScale(t *testing.T) {
 	for _, tr := range trs {
 		links += tr.Stats().Conns - 1
 	}
-	t.Logf("%d links and %d calls after %v", links, servers*clients, time.Since(began))
+	t.Logf("%d links and %d calls after %v; the servers' process peaked at %d MiB", links, servers*clients, time.Since(began),
+		memory(t, all.cmd.Process.Pid)>>20)
 	for i := range clients {
 		key := fmt.Sprint("client", i)
 		all.until(t, "a fanout to reach everybody", func() bool { return all.count(key) == servers })

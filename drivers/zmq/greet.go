@@ -1,6 +1,7 @@
 package zmq
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -35,12 +36,14 @@ func (cd *candidate) open() (*peer, error) {
 
 func (cd *candidate) dial() (*link.Link, error) {
 	c := cd.client.c
+	ctx, cancel := context.WithTimeout(cd.life, c.o.link.Handshake) // of all its steps together
+	defer cancel()
 	network, address, _ := strings.Cut(cd.endpoint, "://")
 	switch network {
 	case "inproc":
 		return c.server.pipe()
 	case "ipc":
-		return link.Dial(cd.life, "unix", address, nil, c.security(), &c.o.link, nil)
+		return link.Dial(ctx, "unix", address, nil, c.security(), &c.o.link, nil)
 	case "tcp":
 	default:
 		return nil, fmt.Errorf("%w: endpoint %q: want tcp:// or ipc://", messaging.ErrPermanent, cd.endpoint)
@@ -49,7 +52,7 @@ func (cd *candidate) dial() (*link.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: endpoint %q: %w", messaging.ErrPermanent, cd.endpoint, err)
 	}
-	return link.Dial(cd.life, "tcp", address, c.d.secure.client(host), c.security(), &c.o.link, func(nc net.Conn) error {
+	return link.Dial(ctx, "tcp", address, c.d.secure.client(host), c.security(), &c.o.link, func(nc net.Conn) error {
 		return c.d.secure.checkDial(nc.RemoteAddr(), c.d.password)
 	})
 }

@@ -99,11 +99,15 @@ func (l *listener) push(d *delivery) {
 	}
 }
 
-// deliver adds a reply.
-func (l *listener) deliver(d *delivery) {
+// deliver adds a reply. It reports false when too many wait.
+func (l *listener) deliver(d *delivery) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.ready.len() >= maxReplies {
+		return false
+	}
 	l.push(d)
+	return true
 }
 
 func (l *listener) signal() {

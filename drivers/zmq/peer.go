@@ -122,10 +122,13 @@ func (p *peer) command(h proto.Head) {
 	_ = p.link.Write(h.Append(link.AppendFrameHeader(nil, proto.HeadSize, false))) // its reader tells of a broken link
 }
 
+// maxSources bounds what one node may listen at.
+const maxSources = 1 << 16
+
 // add takes in sources that the peer listens at. client.mu is held.
 func (p *peer) add(sources []proto.Source, told *outcomes) {
 	for _, s := range sources {
-		if _, ok := p.members[s.Number]; ok || s.Address.Topic == "" || s.Address.Kind > messaging.KindNotify || s.Prefetch == 0 {
+		if _, ok := p.members[s.Number]; ok || len(p.members) >= maxSources || s.Address.Topic == "" || s.Address.Kind > messaging.KindNotify || s.Prefetch == 0 {
 			continue
 		}
 		m := &member{peer: p, source: s}

@@ -92,21 +92,26 @@ func (c *conn) fill(d *delivery, m *link.Message, number uint64) (to string, err
 
 // deliverReply hands a reply to who listens at the address; there may be nobody
 // any more.
-func (c *conn) deliverReply(to string, d *delivery) {
+func (c *conn) deliverReply(to string, d *delivery) error {
 	c.repliesMu.RLock()
 	l := c.replies[to]
 	c.repliesMu.RUnlock()
-	if l != nil {
-		l.deliver(d)
+	if l != nil && !l.deliver(d) {
+		return fmt.Errorf("%w: %d replies that nobody has taken", link.ErrLimit, maxReplies)
 	}
+	return nil
 }
+
+// maxReplies bounds the replies that wait for who listens at their address: those
+// of calls are fewer, and who sends more answers what nobody asked.
+const maxReplies = 1 << 16
 
 // loseReply tells who listens at the address that a call is not answered any more.
 func (c *conn) loseReply(to, call string, why error) {
 	d := new(delivery)
 	d.message.Init(messaging.Message{CorrelationID: call}, d)
 	d.message.Lost = why
-	c.deliverReply(to, d)
+	_ = c.deliverReply(to, d) // what ends with a link is bounded by its calls
 }
 
 // answer sends a message to a reply address of the peer: of a call's heartbeat.

@@ -144,6 +144,5 @@ func (p *peer) reply(m *link.Message) error {
 		delete(p.calls, d.message.CorrelationID)
 		p.client.mu.Unlock()
 	}
-	p.client.c.deliverReply(to, d)
-	return nil
+	return p.client.c.deliverReply(to, d)
 }

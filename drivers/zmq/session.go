@@ -153,8 +153,7 @@ func (ss *session) reply(m *link.Message) error {
 	if err != nil {
 		return err
 	}
-	ss.server.c.deliverReply(to, d)
-	return nil
+	return ss.server.c.deliverReply(to, d)
 }
 
 // settle notes the outcome of a request, and reports whether the link is there. The
