@@ -99,7 +99,7 @@ func run(ctx context.Context) error {
 func (o *options) compare(ctx context.Context, r *bench.Runner, c *libzmq, s bench.Spec) error {
 	entries := []string{"zmq4 sockets=sockets", "libzmq (C)=libzmq", "tcp, coalesced=tcp"}
 	if s.Pattern == bench.Call {
-		entries = append(entries, "grpc unary=grpc", "patchbay zmq=patchbay")
+		entries = append(entries, "grpc unary=grpc", "zmq driver=driver", "patchbay zmq=patchbay")
 		if o.rabbit != "" {
 			entries = append(entries, "patchbay rabbit=rabbit")
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -337,7 +338,7 @@ func (driver) dial(ctx context.Context, s *bench.Spec) (messaging.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, _, err := zmq.Open(u, &messaging.Options{Logger: slog.Default()})
+	d, _, err := zmq.Open(u, &messaging.Options{Logger: slog.Default(), Window: highWater})
 	if err != nil {
 		return nil, err
 	}
@@ -347,6 +348,9 @@ func (driver) dial(ctx context.Context, s *bench.Spec) (messaging.Conn, error) {
 	})
 }
 
+// highWater is how many messages may be under way: what libzmq's default is.
+const highWater = 1000
+
 func topicOf(s *bench.Spec) messaging.Address { return messaging.Target{Topic: s.Topic}.Address() }
 
 // Serve implements bench.System.
@@ -355,7 +359,7 @@ func (y driver) Serve(ctx context.Context, s *bench.Spec, _ int, t *bench.Tally)
 	if err != nil {
 		return nil, err
 	}
-	l, err := c.Listen(ctx, messaging.Subscription{Sources: []messaging.Address{topicOf(s)}, Prefetch: 256})
+	l, err := c.Listen(ctx, messaging.Subscription{Sources: []messaging.Address{topicOf(s)}, Prefetch: highWater})
 	if err != nil {
 		return nil, errors.Join(err, c.Close(ctx))
 	}
@@ -368,6 +372,10 @@ func (y driver) Serve(ctx context.Context, s *bench.Spec, _ int, t *bench.Tally)
 			}
 			t.Add()
 			_ = d.Settle(life, messaging.Ack)
+			if d.ReplyTo != "" {
+				to := messaging.Address{Kind: messaging.KindReply, Direct: d.ReplyTo}
+				_ = c.Send(life, to, &messaging.Message{CorrelationID: d.CorrelationID, Body: d.Body}, nil)
+			}
 		}
 	}()
 	return c, nil
@@ -375,21 +383,52 @@ func (y driver) Serve(ctx context.Context, s *bench.Spec, _ int, t *bench.Tally)
 
 // Dial implements bench.System.
 func (y driver) Dial(ctx context.Context, s *bench.Spec) (bench.Client, error) {
-	if s.Pattern != bench.Cast {
-		return nil, fmt.Errorf("%w: the driver alone has messages only", bench.ErrSpec)
-	}
-	c, err := y.dial(ctx, s)
+	conn, err := y.dial(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	return &driverClient{Conn: c, to: topicOf(s), m: messaging.Message{Body: make([]byte, s.Size)}}, nil
+	c := &driverClient{Conn: conn, pending: newPending(), call: s.Pattern == bench.Call, to: topicOf(s), body: make([]byte, s.Size)}
+	if !c.call {
+		return c, nil
+	}
+	l, err := conn.Listen(ctx, messaging.Subscription{Reply: "here", Prefetch: 1024})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
+	life := context.WithoutCancel(ctx)
+	go func() {
+		defer close(c.err)
+		for {
+			d, err := l.Poll(life)
+			if err != nil {
+				return
+			}
+			id, _ := strconv.ParseUint(d.CorrelationID, 10, 64) // our own
+			c.done(id)
+		}
+	}()
+	return c, nil
 }
 
 type driverClient struct {
 	messaging.Conn
-	to messaging.Address
-	m  messaging.Message
+	*pending
+	call bool
+	to   messaging.Address
+	body []byte
 }
 
 // Do implements bench.Client.
-func (c *driverClient) Do(ctx context.Context) error { return c.Send(ctx, c.to, &c.m, nil) }
+func (c *driverClient) Do(ctx context.Context) error {
+	if !c.call {
+		return c.Send(ctx, c.to, &messaging.Message{Body: c.body}, nil)
+	}
+	return c.do(func(id uint64) error {
+		return c.Send(ctx, c.to, &messaging.Message{CorrelationID: strconv.FormatUint(id, 10), ReplyTo: "here", Body: c.body}, nothing{})
+	})
+}
+
+// nothing is told outcomes that nobody asks for.
+type nothing struct{}
+
+func (nothing) Complete(error) {}
