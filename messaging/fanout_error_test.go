@@ -31,7 +31,7 @@ func TestFanoutErrorHasOneOutcome(t *testing.T) {
 	} {
 		var err error = &messaging.FanoutError{Members: tt.members, Failed: tt.failed}
 		for _, outcome := range []error{messaging.ErrNotSent, messaging.ErrRejected, messaging.ErrNoRoute, messaging.ErrOutcomeUnknown} {
-			if got := errors.Is(err, outcome); got != (outcome == tt.want) {
+			if got := errors.Is(err, outcome); got != errors.Is(outcome, tt.want) {
 				t.Errorf("%s: %q matches %q: %v", name, err, outcome, got)
 			}
 		}
