@@ -108,6 +108,12 @@ type Subscription struct {
 	Reply    string // reply listeners only (no Sources): the wanted address; Listener.Address is the answer
 	Instance string // unique and stable: the same after a reconnect, so that private queues (fanout) get the same name
 	Prefetch int    // unsettled deliveries at most, for each source; never 0
+
+	// Deliver, of reply listeners only, may be called with each delivery instead
+	// of giving it to Poll, on the goroutine that received it: a driver for which
+	// that saves a hand-over between goroutines does so, the others ignore it.
+	// It does not block. It may be called until Close has returned.
+	Deliver func(d *Delivery)
 }
 
 // Listener receives. It belongs to its Conn and ends with it.

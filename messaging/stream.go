@@ -42,8 +42,9 @@ type Stream struct {
 
 // streamHooks tell the reply table what it must know of its stream.
 type streamHooks struct {
-	moved   func(from string) // the reply address is another one now
-	failing func(err error)   // the first connection cannot be opened yet
+	moved    func(from string)  // the reply address is another one now
+	failing  func(err error)    // the first connection cannot be opened yet
+	received func(in *Incoming) // a message came; if nil, or the driver cannot call it, Poll returns it
 }
 
 // generation is one connection of a stream, with what it listens with.
