@@ -2,7 +2,9 @@ package conformance_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -174,9 +176,10 @@ func optionMutants() []mutant {
 			"reply_address_renamed", "chooses reply addresses itself",
 			[]string{"reply_address_survives"},
 			func() hooks {
+				var n atomic.Int64
 				return hooks{listen: func(sub *messaging.Subscription) {
 					if sub.Reply != "" {
-						sub.Reply = "mine-" + sub.Reply
+						sub.Reply = fmt.Sprintf("mine-%d", n.Add(1))
 					}
 				}}
 			},

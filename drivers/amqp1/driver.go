@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/Azure/go-amqp"
@@ -129,7 +130,9 @@ func (d *driver) dial(ctx context.Context, host messaging.HostPort, ep messaging
 	return c, nil
 }
 
-// expected is the profile of the peer as far as it is known before it spoke.
+// expected is the profile of the peer as far as it is known before it spoke. If
+// it is not, it is RabbitMQ's: that does not answer who asks for a virtual host in
+// another way and may not use its default one, where others say what they are.
 func (d *driver) expected() *profile {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -139,7 +142,7 @@ func (d *driver) expected() *profile {
 	case d.seen != nil:
 		return d.seen
 	}
-	return profileOf("")
+	return rabbitMQ()
 }
 
 func (d *driver) met(p *profile) {
@@ -162,7 +165,8 @@ func (d *driver) open(ctx context.Context, host messaging.HostPort, name string,
 	// The library heeds ctx by closing the socket, and waits for a peer to take
 	// the bytes of its own close: not here.
 	stop := context.AfterFunc(ctx, raw.Abort)
-	opened, err := amqp.NewConn(context.WithoutCancel(ctx), raw, &amqp.ConnOptions{
+	patient := &handshake{Conn: raw}
+	opened, err := amqp.NewConn(context.WithoutCancel(ctx), patient, &amqp.ConnOptions{
 		ContainerID:  containerID(d.o.container, name),
 		HostName:     hostname,
 		IdleTimeout:  d.o.idle(),
@@ -176,7 +180,23 @@ func (d *driver) open(ctx context.Context, host messaging.HostPort, name string,
 		raw.Abort()
 		return nil, nil, errors.Join(err, ctx.Err())
 	}
+	patient.over.Store(true)
 	return raw, opened, nil
+}
+
+// handshake is a connection without read deadlines until it is over: RabbitMQ
+// takes seconds to refuse a password, and the idle timeout may be shorter.
+type handshake struct {
+	*coalesce.Conn
+	over atomic.Bool
+}
+
+// SetReadDeadline implements net.Conn.
+func (h *handshake) SetReadDeadline(t time.Time) error {
+	if !h.over.Load() {
+		return nil
+	}
+	return h.Conn.SetReadDeadline(t)
 }
 
 // connect opens the socket, with TLS if the scheme says so.

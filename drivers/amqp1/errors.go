@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/Azure/go-amqp"
@@ -64,8 +65,8 @@ func explainDial(ctx context.Context, err error) error {
 		err = joined(messaging.ErrAuth, joined(messaging.ErrPermanent, errors.New("the peer refuses them")))
 	case strings.Contains(text, "no supported auth mechanism"):
 		err = joined(messaging.ErrAuth, joined(messaging.ErrPermanent, errors.New("the peer offers none of the mechanisms that are allowed (option sasl_mechanisms)")))
-	case strings.Contains(text, "*frames.PerformClose"):
-		err = errors.New("the peer refused to open the connection: does the virtual host exist, and may the user use it?")
+	case strings.Contains(text, "*frames.PerformClose"), errors.Is(err, io.EOF):
+		err = errors.New("the peer ended the handshake: is it up, does the virtual host exist, and may the user use it?")
 	case strings.Contains(text, "protocol"):
 		err = joined(messaging.ErrPermanent, fmt.Errorf("%w: is it a port for AMQP 1.0?", err))
 	}
