@@ -41,7 +41,8 @@ type job struct {
 // newJob copies a message into the form of the library.
 //
 // What is answered, and the answers, are settled when they are sent: the reply
-// says as much as an outcome would, and costs half. All others wait for theirs.
+// says as much as an outcome would, and costs half. All others wait for theirs, and
+// so does what must arrive, where it is an outcome that tells.
 func newJob(c *conn, to messaging.Address, target terminus, m *messaging.Message, done messaging.Completion) *job {
 	j, _ := c.jobs.Get().(*job)
 	if j == nil {
@@ -49,7 +50,8 @@ func newJob(c *conn, to messaging.Address, target terminus, m *messaging.Message
 	}
 	j.to, j.done, j.bytes = to, done, len(m.Body)
 	reply := to.Kind == messaging.KindReply
-	j.settled = !m.Mandatory && (reply || m.ReplyTo != "")
+	j.settled = (reply || m.ReplyTo != "" || c.o.settledCasts && to.Kind == messaging.KindRPC && !m.Durable) &&
+		!(m.Mandatory && c.p.noRoute)
 	j.mustArrive = m.Mandatory || reply
 	j.body = append(j.body[:0], m.Body...)
 
@@ -57,8 +59,11 @@ func newJob(c *conn, to messaging.Address, target terminus, m *messaging.Message
 	if m.TTL > 0 {
 		j.header.TTL = max(time.Millisecond, min(m.TTL, maxTTL))
 	}
-	j.target = target.address
-	j.properties = amqp.MessageProperties{To: &j.target}
+	j.properties = amqp.MessageProperties{}
+	if c.p.anonymous || m.ContentType == c.o.valueType {
+		j.target = target.address
+		j.properties.To = &j.target
+	}
 	if m.ID != "" {
 		j.properties.MessageID = m.ID
 	}
@@ -149,10 +154,19 @@ func check(m *messaging.Message, limit int64) error {
 	if limit > 0 && int64(len(m.Body)) > limit {
 		return fmt.Errorf("%w: %d bytes, the peer takes %d", messaging.ErrTooLarge, len(m.Body), limit)
 	}
-	if strings.ContainsFunc(m.ContentType+m.ContentEncoding, func(r rune) bool { return r > 0x7f }) {
+	if !isASCII(m.ContentType) || !isASCII(m.ContentEncoding) {
 		return errors.Join(messaging.ErrPermanent, errors.New("a content type is ASCII"))
 	}
 	return nil
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] > 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // received returns what the library received as a message. Its content type is

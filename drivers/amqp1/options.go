@@ -24,6 +24,7 @@ type options struct {
 	prefetch     int           // 0: the subscription's
 	transientTTL time.Duration // of private queues, where we declare them; 0: for ever
 	maxMessage   int64         // 0: what the broker says
+	settledCasts bool
 
 	container   string
 	idleTimeout time.Duration // 0: none
@@ -33,6 +34,8 @@ type options struct {
 const (
 	wireNative = "native"
 	wireOslo   = "oslo"
+
+	preSettledCast = "rpc-cast"
 )
 
 // readOptions reads the options of u but for those of TLS, from r, which
@@ -45,6 +48,7 @@ func readOptions(u *messaging.URL, r *messaging.OptionReader) *options {
 		prefetch:        natural(r, "prefetch", 0, maxPrefetch),
 		transientTTL:    r.Seconds("transient_queues_ttl", 30*time.Minute),
 		maxMessage:      int64(natural(r, "max_message_size", 0, 512<<20)),
+		settledCasts:    r.Enum("pre_settled", "", "", preSettledCast) != "",
 		container:       r.String("container_name", ""),
 		idleTimeout:     r.Seconds("idle_timeout", time.Minute),
 		mechanisms:      strings.Fields(r.String("sasl_mechanisms", "")),

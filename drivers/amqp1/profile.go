@@ -39,6 +39,10 @@ type profile struct {
 	// connection.
 	dynamicReply bool
 
+	// replyEnds: what waits at a reply address is lost with its connection, so that
+	// replies are settled when they are sent to us.
+	replyEnds bool
+
 	// legacyOslo: with wire=oslo, the older of oslo.messaging's two addressings is the
 	// one that works.
 	legacyOslo bool

@@ -19,6 +19,7 @@ func generic() *profile {
 		target:       place,
 		source:       place,
 		dynamicReply: true,
+		replyEnds:    true,
 		requeue:      failed,
 		drop:         rejected,
 	}

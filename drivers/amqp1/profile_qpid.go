@@ -31,6 +31,7 @@ func brokerJ() *profile {
 		},
 		// One unknown address on an anonymous link would end the connection.
 		anonymous:  false,
+		replyEnds:  true,
 		legacyOslo: true,
 		absent:     "rpc.patchbay.nobody",
 		open:       exchange,

@@ -32,6 +32,14 @@ type inlet struct {
 	link    *amqp.Receiver
 	credit  credit
 	broken  chan struct{} // closed when the link has ended
+	acks    chan ack      // has room for all that credit was given for, and a last one
+}
+
+// ack is a message that was accepted, or nothing but a question whether all before
+// it are written.
+type ack struct {
+	m       *amqp.Message
+	written chan struct{}
 }
 
 // start returns when messages reach the node and are received.
@@ -120,17 +128,27 @@ func (s *source) attach() (*inlet, error) {
 	if err != nil {
 		return nil, err
 	}
-	link, err := session.NewReceiver(c.life, s.plan.source.address, &amqp.ReceiverOptions{
+	o := &amqp.ReceiverOptions{
 		Credit:             -1, // by hand: else it cannot be drained
 		DynamicAddress:     s.plan.dynamic,
 		SourceCapabilities: s.plan.source.capabilities,
-	})
+	}
+	if s.reply && c.p.replyEnds {
+		o.RequestedSenderSettleMode = amqp.SenderSettleModeSettled.Ptr() // what is lost with the link has no other place
+	}
+	link, err := session.NewReceiver(c.life, s.plan.source.address, o)
 	if err != nil {
 		c.retire(session.Close)
 		return nil, err
 	}
-	in := &inlet{c: c, session: session, link: link, broken: make(chan struct{})}
+	in := &inlet{
+		c: c, session: session, link: link, broken: make(chan struct{}),
+		acks: make(chan ack, s.l.prefetch+1),
+	}
 	in.credit = credit{issue: link.IssueCredit, prefetch: s.l.prefetch}
+	if !c.spawn(in.acknowledge) {
+		return nil, c.lost()
+	}
 	s.mu.Lock()
 	s.inlet = in
 	s.mu.Unlock()
@@ -179,6 +197,7 @@ func (s *source) free() error {
 	}
 	ctx, cancel := context.WithTimeout(c.life, patience)
 	defer cancel()
+	in.flush()
 	_ = in.link.Close(ctx)
 	_ = in.session.Close(ctx)
 	if s.over != nil {
@@ -235,10 +254,50 @@ func (s *settler) Settle(_ context.Context, _ *messaging.Delivery, o messaging.O
 	if s.lost() {
 		return &messaging.OpError{Op: "settling a delivery", Err: messaging.ErrConnLost}
 	}
+	if how == accepted {
+		s.in.acks <- ack{m: s.m}
+		return nil
+	}
 	if err := s.in.settle(s.m, how); err != nil {
 		return &messaging.OpError{Op: "settling a delivery", Err: joined(messaging.ErrConnLost, s.in.c.told(err))}
 	}
 	return nil
+}
+
+// acknowledge is the goroutine that writes what was accepted, so that nobody waits
+// for the library's way to the socket.
+func (in *inlet) acknowledge() {
+	for {
+		select {
+		case a := <-in.acks:
+			if a.written != nil {
+				close(a.written)
+				continue
+			}
+			_ = in.settle(a.m, accepted) // else it is lost, and the broker delivers it again
+		case <-in.broken:
+			return
+		case <-in.c.done:
+			return
+		}
+	}
+}
+
+// flush returns when all that was accepted is written.
+func (in *inlet) flush() {
+	a := ack{written: make(chan struct{})}
+	select {
+	case in.acks <- a:
+	case <-in.broken:
+		return
+	case <-in.c.done:
+		return
+	}
+	select {
+	case <-a.written:
+	case <-in.broken:
+	case <-in.c.done:
+	}
 }
 
 // giveBack returns a message to the broker as though it had never been

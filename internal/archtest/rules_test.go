@@ -94,8 +94,13 @@ var rules = []rule{
 		"it is what one would write without this module: coalesce is the one part that the comparison shares",
 	},
 	{
+		"bench/amqp10",
+		[]string{"bench", "internal/coalesce", goAMQP},
+		"it is what one would write without this module: coalesce is the one part that the comparison shares",
+	},
+	{
 		"bench/cmd/*",
-		[]string{"bench", "bench/amqp091", "drivers/all"},
+		[]string{"bench", "bench/amqp091", "bench/amqp10", "drivers/all"},
 		"it only says what to compare",
 	},
 	{
