@@ -96,7 +96,8 @@ func (j *job) asNative(m *messaging.Message, target terminus) {
 	if j.contentType = m.ContentType; j.contentType != "" {
 		j.properties.ContentType = &j.contentType
 	}
-	if j.contentEncoding = m.ContentEncoding; j.contentEncoding != "" {
+	// AMQP 0-9-1 puts a character set there; here it is for what has to be undone.
+	if j.contentEncoding = m.ContentEncoding; j.contentEncoding != "" && j.contentEncoding != "utf-8" {
 		j.properties.ContentEncoding = &j.contentEncoding
 	}
 	if len(m.Headers) > 0 {

@@ -15,8 +15,11 @@ func artemis() *profile {
 		topics  = []string{"topic"}
 	)
 	place := func(n node) terminus {
-		if n.kind == nodeBroadcast {
+		switch n.kind {
+		case nodeBroadcast:
 			return terminus{address: n.name, capabilities: topics, annotations: toTopic}
+		case nodeReply: // said by its owner; a reply to who has left must not make a queue
+			return terminus{address: n.name, capabilities: queues}
 		}
 		return terminus{address: n.name, capabilities: queues, annotations: toQueue}
 	}
@@ -30,11 +33,12 @@ func artemis() *profile {
 				OfflineCast: true, DeliveryCount: true, StableReply: true, Exchanges: true,
 			}
 		},
-		target:    place,
-		source:    place,
-		anonymous: true,
-		requeue:   failed,
-		drop:      rejected, // kept aside, if the address has a dead-letter-address
-		drains:    false,
+		target:         place,
+		source:         place,
+		anonymous:      true,
+		settledReplies: true,
+		requeue:        failed,
+		drop:           rejected, // kept aside, if the address has a dead-letter-address
+		drains:         false,
 	}
 }

@@ -19,7 +19,6 @@ func generic() *profile {
 		target:       place,
 		source:       place,
 		dynamicReply: true,
-		replyEnds:    true,
 		requeue:      failed,
 		drop:         rejected,
 	}

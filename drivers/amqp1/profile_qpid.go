@@ -30,13 +30,13 @@ func brokerJ() *profile {
 			return terminus{address: n.name}
 		},
 		// One unknown address on an anonymous link would end the connection.
-		anonymous:  false,
-		replyEnds:  true,
-		legacyOslo: true,
-		absent:     "rpc.patchbay.nobody",
-		open:       exchange,
-		requeue:    failed,
-		drop:       accepted, // what is rejected comes again, for ever
-		drains:     true,
+		anonymous:      false,
+		legacyOslo:     true,
+		absent:         "rpc.patchbay.nobody",
+		open:           exchange,
+		settledReplies: true,
+		requeue:        failed,
+		drop:           accepted, // what is rejected comes again, for ever
+		drains:         true,
 	}
 }

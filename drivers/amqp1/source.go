@@ -133,8 +133,8 @@ func (s *source) attach() (*inlet, error) {
 		DynamicAddress:     s.plan.dynamic,
 		SourceCapabilities: s.plan.source.capabilities,
 	}
-	if s.reply && c.p.replyEnds {
-		o.RequestedSenderSettleMode = amqp.SenderSettleModeSettled.Ptr() // what is lost with the link has no other place
+	if s.reply && c.p.settledReplies {
+		o.RequestedSenderSettleMode = amqp.SenderSettleModeSettled.Ptr()
 	}
 	link, err := session.NewReceiver(c.life, s.plan.source.address, o)
 	if err != nil {
