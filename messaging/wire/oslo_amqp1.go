@@ -200,7 +200,7 @@ func decodeCallAMQP1(m *messaging.Message, e *messaging.Envelope) error {
 }
 
 func decodeReplyAMQP1(m *messaging.Message, e *messaging.Envelope) error {
-	e.CallID, e.ReplyTo = m.CorrelationID, m.ReplyTo
+	e.ID, e.CallID, e.ReplyTo = "", m.CorrelationID, m.ReplyTo
 	if len(m.Body) == 0 {
 		return finishReply(e)
 	}
@@ -230,7 +230,7 @@ func decodeNotificationAMQP1(m *messaging.Message, e *messaging.Envelope) error 
 	if err != nil {
 		return err
 	}
-	e.Bare = !enveloped
+	e.Bare, e.Monitor = !enveloped, 0
 	id, context := e.ID, e.Context
 	if err := decodeNotification(request, e); err != nil {
 		return err
