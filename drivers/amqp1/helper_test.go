@@ -93,11 +93,18 @@ func (b *broker) restart(ctx context.Context) error {
 // host returns the broker's address.
 func (b *broker) host(tb testing.TB) string {
 	tb.Helper()
-	u, err := url.Parse(b.url)
+	host, _, _ := splitURL(tb, b.url)
+	return host
+}
+
+// splitURL returns the parts of a URL.
+func splitURL(tb testing.TB, address string) (host, vhost, query string) {
+	tb.Helper()
+	u, err := url.Parse(address)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return u.Host
+	return u.Host, strings.TrimPrefix(u.Path, "/"), u.RawQuery
 }
 
 // noGoroutines fails the test if something of the driver still runs.
@@ -293,4 +300,13 @@ func silentServer(tb testing.TB) string {
 // hangsUp returns the address of a server that reads a little and hangs up.
 func hangsUp(tb testing.TB) string {
 	return server(tb, func(c net.Conn) { _, _ = c.Read(make([]byte, 8)) })
+}
+
+// speaks returns the address of a server that says something, whatever it hears.
+func speaks(tb testing.TB, words string) string {
+	return server(tb, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 8))
+		_, _ = io.WriteString(c, words)
+		_, _ = io.Copy(io.Discard, c)
+	})
 }
