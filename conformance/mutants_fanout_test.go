@@ -174,7 +174,7 @@ func optionMutants() []mutant {
 		},
 		{
 			"reply_address_renamed", "chooses reply addresses itself",
-			[]string{"reply_address_survives"},
+			[]string{"reply_address_survives", "cut_during_call_reply_survives_or_typed"},
 			func() hooks {
 				var n atomic.Int64
 				return hooks{listen: func(sub *messaging.Subscription) {
