@@ -9,7 +9,6 @@ import (
 
 	"github.com/Azure/go-amqp"
 
-	"github.com/patchbay-go/patchbay/internal/coalesce"
 	"github.com/patchbay-go/patchbay/internal/gate"
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -35,7 +34,7 @@ type conn struct {
 	address addressing
 	native  nativeAddresses
 	host    string
-	raw     *coalesce.Conn
+	raw     *socket
 	amqp    *amqp.Conn
 	caps    messaging.Capabilities
 	window  int
@@ -59,7 +58,7 @@ type conn struct {
 
 var _ messaging.Conn = (*conn)(nil)
 
-func newConn(ctx context.Context, d *driver, p *profile, host string, raw *coalesce.Conn, opened *amqp.Conn) *conn {
+func newConn(ctx context.Context, d *driver, p *profile, host string, raw *socket, opened *amqp.Conn) *conn {
 	c := &conn{
 		o: d.o, p: p, host: host, raw: raw, amqp: opened, window: d.window, jobs: &d.jobs,
 		address: d.o.addressing(p), native: nativeAddresses{d.o.controlExchange},

@@ -152,12 +152,12 @@ func (d *driver) met(p *profile) {
 }
 
 // open opens a connection of the client library.
-func (d *driver) open(ctx context.Context, host messaging.HostPort, name string, credentials messaging.Credentials, p *profile) (*coalesce.Conn, *amqp.Conn, error) {
-	socket, err := d.connect(ctx, host)
+func (d *driver) open(ctx context.Context, host messaging.HostPort, name string, credentials messaging.Credentials, p *profile) (*socket, *amqp.Conn, error) {
+	nc, err := d.connect(ctx, host)
 	if err != nil {
 		return nil, nil, err
 	}
-	raw := coalesce.New(socket, coalesce.Options{WriteTimeout: d.silence()})
+	raw := coalesce.New(nc, coalesce.Options{WriteTimeout: d.silence()})
 	hostname := host.Host
 	if d.o.vhost != "" {
 		hostname = p.hostname(d.o.vhost)
@@ -165,7 +165,7 @@ func (d *driver) open(ctx context.Context, host messaging.HostPort, name string,
 	// The library heeds ctx by closing the socket, and waits for a peer to take
 	// the bytes of its own close: not here.
 	stop := context.AfterFunc(ctx, raw.Abort)
-	patient := &handshake{Conn: raw}
+	patient := &handshake{frames: newFrames(raw)}
 	opened, err := amqp.NewConn(context.WithoutCancel(ctx), patient, &amqp.ConnOptions{
 		ContainerID:  containerID(d.o.container, name),
 		HostName:     hostname,
@@ -181,13 +181,19 @@ func (d *driver) open(ctx context.Context, host messaging.HostPort, name string,
 		return nil, nil, errors.Join(err, ctx.Err())
 	}
 	patient.over.Store(true)
-	return raw, opened, nil
+	return &socket{Conn: raw, wary: &patient.wary}, opened, nil
+}
+
+// socket is what is below the client library.
+type socket struct {
+	*coalesce.Conn
+	wary *atomic.Bool // see frames
 }
 
 // handshake is a connection without read deadlines until it is over: RabbitMQ
 // takes seconds to refuse a password, and the idle timeout may be shorter.
 type handshake struct {
-	*coalesce.Conn
+	*frames
 	over atomic.Bool
 }
 
@@ -196,7 +202,7 @@ func (h *handshake) SetReadDeadline(t time.Time) error {
 	if !h.over.Load() {
 		return nil
 	}
-	return h.Conn.SetReadDeadline(t)
+	return h.frames.SetReadDeadline(t)
 }
 
 // connect opens the socket, with TLS if the scheme says so.

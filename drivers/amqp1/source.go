@@ -64,6 +64,9 @@ func (s *source) run(in *inlet) {
 		began := time.Now()
 		err := s.receive(in)
 		close(in.broken)
+		if undecodable(err) {
+			s.l.c.raw.wary.Store(true) // else it comes again, and ends the next link too
+		}
 		if s.l.stopping() || s.l.c.lost() != nil || s.plan.dynamic {
 			s.fail(err)
 			return
