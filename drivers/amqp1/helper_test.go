@@ -100,11 +100,17 @@ func (b *broker) host(tb testing.TB) string {
 // splitURL returns the parts of a URL.
 func splitURL(tb testing.TB, address string) (host, vhost, query string) {
 	tb.Helper()
+	u := parsed(tb, address)
+	return u.Host, strings.TrimPrefix(u.Path, "/"), u.RawQuery
+}
+
+func parsed(tb testing.TB, address string) *url.URL {
+	tb.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return u.Host, strings.TrimPrefix(u.Path, "/"), u.RawQuery
+	return u
 }
 
 // noGoroutines fails the test if something of the driver still runs.

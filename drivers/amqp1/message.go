@@ -184,12 +184,13 @@ func received(m *amqp.Message, valueType string) messaging.Message {
 	if h := m.Header; h != nil {
 		r.TTL, r.Priority, r.Durable = h.TTL, min(h.Priority, 9), h.Durable
 	}
+	isValue := len(m.Data) == 0 && len(m.Sequence) == 0
 	switch v := m.Value.(type) {
 	case string:
 		r.Body = []byte(v)
 	case []byte:
 		r.Body = v
-	default:
+	case nil, amqp.Null:
 		switch len(m.Data) {
 		case 0:
 		case 1:
@@ -197,8 +198,10 @@ func received(m *amqp.Message, valueType string) messaging.Message {
 		default:
 			r.Body = slices.Concat(m.Data...)
 		}
+	default: // a list or a map is no message of anybody's
+		isValue = false
 	}
-	if r.ContentType == "" && len(m.Data) == 0 && len(m.Sequence) == 0 {
+	if r.ContentType == "" && isValue {
 		r.ContentType = valueType
 	}
 	if len(m.ApplicationProperties) > 0 {
