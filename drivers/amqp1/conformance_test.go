@@ -30,7 +30,7 @@ func TestConformanceOslo(t *testing.T) {
 		t.Run(b.column, func(t *testing.T) {
 			h := harness(t, b, "wire=oslo")
 			conformance.RunWith(t, h, conformance.Options{
-				Volume: 0.1, Levels: []conformance.Level{conformance.LevelMust}, Run: "^(cast_one|cast_exactly|cast_binary|call|fanout_all|heartbeat|namespace)",
+				Volume: 0.1, Levels: []conformance.Level{conformance.LevelMust}, Run: "^(cast_one|cast_exactly|cast_binary|cast_headers|call_(reply|void|remote|late|dup)|fanout_all|heartbeat_(keeps|interval)|namespace)",
 			})
 		})
 	}
@@ -39,7 +39,10 @@ func TestConformanceOslo(t *testing.T) {
 // TestConformanceGeneric runs the suite with the profile for peers that are not known.
 func TestConformanceGeneric(t *testing.T) {
 	h := harness(t, newArtemis(t), "broker=generic")
-	conformance.RunWith(t, h, conformance.Options{Volume: 0.1, Levels: []conformance.Level{conformance.LevelMust}})
+	conformance.RunWith(t, h, conformance.Options{
+		Volume: 0.1, Levels: []conformance.Level{conformance.LevelMust},
+		Run: "^(cast_one|cast_exactly|cast_to|call_(reply|late|1000)|fanout_(all|excludes)|prefetch|nack|ack|drain|open_twice|names|close)",
+	})
 }
 
 // describes compares the documentation with a run, unless it was one of chosen

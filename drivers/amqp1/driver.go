@@ -47,8 +47,35 @@ type driver struct {
 	window int
 	jobs   sync.Pool // of *job, for their buffers
 
-	mu   sync.Mutex // protects seen
-	seen *profile   // of the last peer
+	mu    sync.Mutex       // protects what follows
+	seen  *profile         // of the last peer
+	facts map[string]facts // by host and what it says it is
+}
+
+// facts are what was found out about a peer by asking it. They are good for a
+// while: each connection would spend three round trips on them.
+type facts struct {
+	caps  messaging.Capabilities
+	until time.Time
+}
+
+// factsLast is how long a change of a broker's configuration may go unnoticed.
+const factsLast = time.Minute
+
+func (d *driver) known(host string) (messaging.Capabilities, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, ok := d.facts[host]
+	return f.caps, ok && time.Now().Before(f.until)
+}
+
+func (d *driver) learned(host string, caps messaging.Capabilities) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.facts == nil {
+		d.facts = map[string]facts{}
+	}
+	d.facts[host] = facts{caps, time.Now().Add(factsLast)}
 }
 
 var _ messaging.Driver = (*driver)(nil)
@@ -123,10 +150,16 @@ func (d *driver) dial(ctx context.Context, host messaging.HostPort, ep messaging
 		}
 	}
 	c := newConn(ctx, d, p, host.String(), raw, opened)
+	key := host.String() + " " + product + " " + version
+	if caps, ok := d.known(key); ok {
+		c.caps = caps
+		return c, nil
+	}
 	if err := c.prepare(ctx, version); err != nil {
 		_ = c.Close(ctx)
 		return nil, err
 	}
+	d.learned(key, c.caps)
 	return c, nil
 }
 
@@ -165,7 +198,7 @@ func (d *driver) open(ctx context.Context, host messaging.HostPort, name string,
 	// The library heeds ctx by closing the socket, and waits for a peer to take
 	// the bytes of its own close: not here.
 	stop := context.AfterFunc(ctx, raw.Abort)
-	patient := &handshake{frames: newFrames(raw)}
+	patient := &handshake{frames: newFrames(raw), coarse: d.o.idleTimeout / 8}
 	opened, err := amqp.NewConn(context.WithoutCancel(ctx), patient, &amqp.ConnOptions{
 		ContainerID:  containerID(d.o.container, name),
 		HostName:     hostname,
@@ -191,17 +224,22 @@ type socket struct {
 }
 
 // handshake is a connection without read deadlines until it is over: RabbitMQ
-// takes seconds to refuse a password, and the idle timeout may be shorter.
+// takes seconds to refuse a password, and the idle timeout may be shorter. Then
+// the library sets one before each read, which costs as much as the read; one
+// that is near enough stays.
 type handshake struct {
 	*frames
-	over atomic.Bool
+	over   atomic.Bool
+	coarse time.Duration
+	until  time.Time // the library's reader's own, like SetReadDeadline
 }
 
 // SetReadDeadline implements net.Conn.
 func (h *handshake) SetReadDeadline(t time.Time) error {
-	if !h.over.Load() {
+	if !h.over.Load() || !t.IsZero() && t.Sub(h.until) < h.coarse {
 		return nil
 	}
+	h.until = t
 	return h.frames.SetReadDeadline(t)
 }
 

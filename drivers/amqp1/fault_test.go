@@ -14,59 +14,63 @@ import (
 // TestBrokerKilled: what is pending is unknown, what comes later not sent, and
 // everybody who waits is told.
 func TestBrokerKilled(t *testing.T) {
-	onEach(t, func(t *testing.T, b *broker) {
-		a := topic()
-		in, out := dial(t, b, ""), dial(t, b, "")
-		l := listen(t, in, sources(a))
-		mustSend(t, out, a, body("x"))
-		inHand := poll(t, l)
-		polled := make(chan error, 1)
-		go func() {
-			for {
-				if _, err := l.Poll(t.Context()); err != nil {
-					polled <- err
-					return
-				}
-			}
-		}()
+	for _, b := range []*broker{newArtemis(t), newRabbitMQ(t, "4.3")} {
+		t.Run(b.column, func(t *testing.T) { killed(t, b) })
+	}
+}
 
-		killed := make(chan error, 1)
-		go func() { killed <- b.Kill(t.Context()) }()
-		defer func() {
-			if err := errors.Join(<-killed, b.Start(context.WithoutCancel(t.Context()))); err != nil {
-				t.Error(err)
-			}
-		}()
-		var pending []result
+func killed(t *testing.T, b *broker) {
+	a := topic()
+	in, out := dial(t, b, ""), dial(t, b, "")
+	l := listen(t, in, sources(a))
+	mustSend(t, out, a, body("x"))
+	inHand := poll(t, l)
+	polled := make(chan error, 1)
+	go func() {
 		for {
-			r := make(result, 1)
-			if err := out.Send(t.Context(), a, body("y"), r); err != nil {
-				wantErr(t, err, messaging.ErrNotSent, messaging.ErrConnLost)
-				break
-			}
-			pending = append(pending, r)
-		}
-		unknown := 0
-		for _, r := range pending {
-			switch err := r.wait(t); {
-			case errors.Is(err, messaging.ErrOutcomeUnknown):
-				unknown++
-			case err != nil && !errors.Is(err, messaging.ErrNotSent):
-				t.Fatalf("outcome %v", err)
+			if _, err := l.Poll(t.Context()); err != nil {
+				polled <- err
+				return
 			}
 		}
-		t.Logf("%d sent, %d of unknown outcome", len(pending), unknown)
-		for _, c := range []messaging.Conn{in, out} {
-			<-c.Done()
-			wantErr(t, c.Err(), messaging.ErrConnLost)
+	}()
+
+	killed := make(chan error, 1)
+	go func() { killed <- b.Kill(t.Context()) }()
+	defer func() {
+		if err := errors.Join(<-killed, b.Start(context.WithoutCancel(t.Context()))); err != nil {
+			t.Error(err)
 		}
-		wantErr(t, <-polled, messaging.ErrConnLost)
-		_, err := l.Poll(t.Context())
-		wantErr(t, err, messaging.ErrConnLost)
-		wantErr(t, inHand.Settle(t.Context(), messaging.Ack), messaging.ErrConnLost)
-		_, err = in.Listen(t.Context(), sources(a))
-		wantErr(t, err, messaging.ErrConnLost)
-	})
+	}()
+	var pending []result
+	for {
+		r := make(result, 1)
+		if err := out.Send(t.Context(), a, body("y"), r); err != nil {
+			wantErr(t, err, messaging.ErrNotSent, messaging.ErrConnLost)
+			break
+		}
+		pending = append(pending, r)
+	}
+	unknown := 0
+	for _, r := range pending {
+		switch err := r.wait(t); {
+		case errors.Is(err, messaging.ErrOutcomeUnknown):
+			unknown++
+		case err != nil && !errors.Is(err, messaging.ErrNotSent):
+			t.Fatalf("outcome %v", err)
+		}
+	}
+	t.Logf("%d sent, %d of unknown outcome", len(pending), unknown)
+	for _, c := range []messaging.Conn{in, out} {
+		<-c.Done()
+		wantErr(t, c.Err(), messaging.ErrConnLost)
+	}
+	wantErr(t, <-polled, messaging.ErrConnLost)
+	_, err := l.Poll(t.Context())
+	wantErr(t, err, messaging.ErrConnLost)
+	wantErr(t, inHand.Settle(t.Context(), messaging.Ack), messaging.ErrConnLost)
+	_, err = in.Listen(t.Context(), sources(a))
+	wantErr(t, err, messaging.ErrConnLost)
 }
 
 // TestFrozenBroker: nothing waits for a broker that does not answer longer than
@@ -179,7 +183,7 @@ func TestDialErrors(t *testing.T) {
 	} {
 		d.check(t)
 	}
-	onEach(t, func(t *testing.T, b *broker) {
+	for _, b := range []*broker{newBrokerJ(t), newArtemis(t), newRabbitMQ(t, "4.3")} {
 		credentials, at, _ := strings.Cut(b.url, "@")
 		host := b.host(t)
 		dialError{"wrong password", "amqp1://patchbay:secret@" + at, refused, nil, limit}.check(t)
@@ -188,5 +192,5 @@ func TestDialErrors(t *testing.T) {
 			dialError{"TLS where there is none", "amqp1+tls://u:secret@" + host + "/", permanent, nil, limit}.check(t)
 			dialError{"no such virtual host", credentials + "@" + host + "/nowhere", nil, []error{messaging.ErrAuth}, limit}.check(t)
 		}
-	})
+	}
 }

@@ -75,13 +75,15 @@ func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listene
 func (l *listener) start(plans []plan, reply bool) error {
 	defer close(l.started)
 	for _, p := range plans {
-		s := &source{l: l, plan: p, reply: reply}
-		l.sources = append(l.sources, s)
-		if err := s.start(); err != nil {
-			return err
-		}
+		l.sources = append(l.sources, &source{l: l, plan: p, reply: reply})
 	}
-	return nil
+	var all sync.WaitGroup
+	errs := make([]error, len(l.sources))
+	for i, s := range l.sources {
+		all.Go(func() { errs[i] = s.start() })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // describe returns a subscription in words.
