@@ -19,7 +19,8 @@ func TestExplain(t *testing.T) {
 		{errors.New("plain"), nil, "plain"},
 		{
 			&amqp.Error{Condition: amqp.ErrCondUnauthorizedAccess, Description: "no"},
-			[]error{messaging.ErrAuth, messaging.ErrPermanent}, "credentials refused: permanent: amqp:unauthorized-access: no",
+			[]error{messaging.ErrAuth, messaging.ErrPermanent},
+			"credentials refused: permanent: amqp:unauthorized-access: no",
 		},
 		{&amqp.Error{Condition: amqp.ErrCondNotImplemented}, []error{messaging.ErrUnsupported, messaging.ErrPermanent}, ""},
 		{&amqp.Error{Condition: amqp.ErrCondNotAllowed}, []error{messaging.ErrPermanent}, ""},

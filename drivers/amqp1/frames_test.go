@@ -37,19 +37,20 @@ func transferOf(handle byte, more bool, payload []byte) []byte {
 	return frameOf([]byte{0, 0x53, 0x14, 0xc0, byte(len(fields) + 1), 6}, fields, payload)
 }
 
-func marshal(t testing.TB, m *amqp.Message) []byte {
-	t.Helper()
+func marshal(tb testing.TB, m *amqp.Message) []byte {
+	tb.Helper()
 	b, err := m.MarshalBinary()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
 func str(s string) *string { return &s }
 
-func usual(t testing.TB, size int) []byte {
-	return marshal(t, &amqp.Message{
+func usual(tb testing.TB, size int) []byte {
+	tb.Helper()
+	return marshal(tb, &amqp.Message{
 		Header:                &amqp.MessageHeader{Durable: true, TTL: 1e9, DeliveryCount: 3},
 		DeliveryAnnotations:   amqp.Annotations{"a": int64(1)},
 		Annotations:           amqp.Annotations{"x-opt-jms-dest": int8(0), "deep": []any{map[string]any{"k": []any{uint64(1)}}}},

@@ -155,9 +155,11 @@ func (s *source) attach() (*inlet, error) {
 	s.mu.Lock()
 	s.inlet = in
 	s.mu.Unlock()
-	s.address = s.plan.source.address
-	if s.plan.dynamic {
-		s.address = link.Address()
+	if s.address == "" { // the first time; a dynamic one is attached once
+		s.address = s.plan.source.address
+		if s.plan.dynamic {
+			s.address = link.Address()
+		}
 	}
 	if s.l.stopping() {
 		return in, nil

@@ -132,7 +132,8 @@ var rules = []rule{
 		"it counts who is inside, and knows nothing of messaging",
 	},
 	{
-		"internal/tlsurl", []string{"messaging"},
+		"internal/tlsurl",
+		[]string{"messaging"},
 		"it reads the options of a URL",
 	},
 	{
