@@ -101,7 +101,7 @@ func (c *conn) measure(s *amqp.Session) error {
 		c.caps.MaxMessage = c.o.maxMessage
 		return nil
 	}
-	at, open := terminus{}, c.p.anonymous
+	at, open := terminus{}, c.p.relays
 	if c.p.open != "" {
 		at, open = terminus{address: c.p.open}, true
 	}

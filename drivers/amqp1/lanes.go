@@ -41,7 +41,7 @@ func (s *lanes) init(c *conn) {
 // key returns which lane a target's messages go over, and what that is attached
 // to.
 func (s *lanes) key(target terminus) (string, terminus) {
-	if s.c.p.anonymous {
+	if target.anonymous {
 		return "", terminus{}
 	}
 	return target.address, target

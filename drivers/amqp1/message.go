@@ -60,7 +60,7 @@ func newJob(c *conn, to messaging.Address, target terminus, m *messaging.Message
 		j.header.TTL = max(time.Millisecond, min(m.TTL, maxTTL))
 	}
 	j.properties = amqp.MessageProperties{}
-	if c.p.anonymous || m.ContentType == c.o.valueType {
+	if target.anonymous || m.ContentType == c.o.valueType {
 		j.target = target.address
 		j.properties.To = &j.target
 	}
@@ -74,7 +74,7 @@ func newJob(c *conn, to messaging.Address, target terminus, m *messaging.Message
 	if j.replyTo != "" {
 		j.properties.ReplyTo = &j.replyTo
 	}
-	j.message = amqp.Message{Header: &j.header, Properties: &j.properties, Annotations: target.annotations}
+	j.message = amqp.Message{Header: &j.header, Properties: &j.properties}
 	if m.ContentType == c.o.valueType {
 		j.subject = target.subject
 		j.asOslo(m)
@@ -90,7 +90,7 @@ func newJob(c *conn, to messaging.Address, target terminus, m *messaging.Message
 // asNative puts the body into a data section and the metadata around it.
 func (j *job) asNative(m *messaging.Message, target terminus) {
 	j.subject = target.subject
-	if j.subject == "" {
+	if j.subject == "" && j.to.Kind == messaging.KindNotify {
 		j.subject = j.to.Topic
 	}
 	if j.contentType = m.ContentType; j.contentType != "" {

@@ -70,11 +70,12 @@ func TestJobs(t *testing.T) {
 		{"notification", artemis(), messaging.Address{Kind: messaging.KindNotify, Topic: "n"}, messaging.Message{}, false, false},
 	} {
 		c := &conn{o: &options{valueType: valueType}, p: tt.p, jobs: &sync.Pool{}}
-		j := newJob(c, tt.to, terminus{address: "a"}, &tt.m, nil)
+		target := tt.p.target(node{name: "n"})
+		j := newJob(c, tt.to, target, &tt.m, nil)
 		if j.settled != tt.settled || j.mustArrive != tt.mustArrive {
 			t.Errorf("%s: settled %v, must arrive %v", tt.name, j.settled, j.mustArrive)
 		}
-		if j.message.Header.Durable || (j.properties.To != nil) != tt.p.anonymous {
+		if j.message.Header.Durable || (j.properties.To != nil) != target.anonymous {
 			t.Errorf("%s: %+v, %+v", tt.name, j.message.Header, j.properties)
 		}
 	}

@@ -31,9 +31,9 @@ type profile struct {
 	queue func(n node, instance string) queue
 	limit int
 
-	// anonymous: one link sends to any node, by each message's property "to".
-	// Else there is a link for each.
-	anonymous bool
+	// relays: the peer takes links that are attached to no node, for targets that
+	// are anonymous. The others have a link each.
+	relays bool
 
 	// dynamicReply: the broker chooses reply addresses, and they end with their
 	// connection.

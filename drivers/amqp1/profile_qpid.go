@@ -17,6 +17,7 @@ func brokerJ() *profile {
 				OfflineCast: true, DeliveryCount: true, StableReply: true, Exchanges: true,
 			}
 		},
+		// A link for each: one unknown address on an anonymous one ends the connection.
 		target: func(n node) terminus {
 			if n.kind == nodeBroadcast {
 				return terminus{address: exchange, subject: n.name}
@@ -29,8 +30,6 @@ func brokerJ() *profile {
 			}
 			return terminus{address: n.name}
 		},
-		// One unknown address on an anonymous link would end the connection.
-		anonymous:      false,
 		legacyOslo:     true,
 		absent:         "rpc.patchbay.nobody",
 		open:           exchange,

@@ -20,7 +20,7 @@ func rabbitMQ() *profile {
 		product:        "RabbitMQ",
 		hostname:       func(vhost string) string { return "vhost:" + vhost },
 		limit:          255,
-		anonymous:      true,
+		relays:         true,
 		noRoute:        true,
 		settledReplies: true,
 		requeue:        failed,
@@ -39,9 +39,9 @@ func rabbitMQ() *profile {
 		name := fit(n.name, p.limit)
 		switch n.kind {
 		case nodeNotes, nodeBroadcast:
-			return terminus{address: "/exchanges/" + exchange + "/" + url.PathEscape(name)}
+			return terminus{address: "/exchanges/" + exchange + "/" + url.PathEscape(name), anonymous: true}
 		}
-		return terminus{address: queueAddress(name)}
+		return terminus{address: queueAddress(name), anonymous: true}
 	}
 	p.source = func(n node) terminus { return terminus{address: queueAddress(fit(n.name, p.limit))} }
 	p.queue = func(n node, instance string) queue {

@@ -114,8 +114,8 @@ func fit(name string, limit int) string {
 type terminus struct {
 	address      string
 	capabilities []string
-	annotations  map[any]any // of each message; shared, never written to
-	subject      string      // of each message; empty: none
+	subject      string // of each message; empty: none
+	anonymous    bool   // over the link for all addresses, by each message's property "to"
 }
 
 // queue is one that we declare, where a broker needs that.
