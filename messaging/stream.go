@@ -183,6 +183,18 @@ func (s *Stream) Poll(ctx context.Context) (*Incoming, error) {
 	}
 }
 
+// Address returns the address at which a subscription with Reply receives over
+// its present connection, in the form in which it is sent to; empty while there
+// is no connection, and for other subscriptions.
+func (s *Stream) Address() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gen == nil {
+		return ""
+	}
+	return s.gen.address
+}
+
 func (s *Stream) pollError(err error) error {
 	return &OpError{Op: "polling", Addr: describe(&s.sub), Err: err}
 }

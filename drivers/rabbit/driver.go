@@ -19,6 +19,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/patchbay-go/patchbay/internal/coalesce"
+	"github.com/patchbay-go/patchbay/internal/tlsurl"
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/wire"
 )
@@ -52,7 +53,7 @@ func Open(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging
 	o = o.WithDefaults()
 	r := u.Options()
 	opts := readOptions(u, r)
-	tlsConfig, err := readTLS(u.Scheme, o.TLS, r)
+	tlsConfig, err := tlsurl.Read(u.Scheme, o.TLS, r)
 	if err := errors.Join(r.Err(), err); err != nil {
 		return nil, nil, err
 	}
@@ -114,7 +115,7 @@ func (d *driver) connect(ctx context.Context, host messaging.HostPort) (net.Conn
 	if err != nil || d.tls == nil {
 		return socket, err
 	}
-	secure := tls.Client(socket, forHost(d.tls, host.Host))
+	secure := tls.Client(socket, tlsurl.ForHost(d.tls, host.Host))
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = socket.Close()
 		return nil, err
