@@ -243,14 +243,18 @@ func deliveryCountProbe(t *trial) {
 }
 
 // wantedReply listens for replies at an address of its own choice, twice, each
-// time over another connection, and reports whether both were reached there.
+// time over another connection, and reports whether both were reached at the
+// address that the first one answered with.
 func (t *trial) wantedReply() error {
-	address := t.name("reply")
+	wanted := t.name("reply")
 	sender := t.open()
-	to := messaging.Address{Kind: messaging.KindReply, Direct: address}
+	var to messaging.Address
 	for i := range 2 {
 		tr := t.open()
-		s := t.listen(tr, messaging.Subscription{Reply: address, Prefetch: 16})
+		s := t.listen(tr, messaging.Subscription{Reply: wanted, Prefetch: 16})
+		if i == 0 {
+			to = messaging.Address{Kind: messaging.KindReply, Direct: s.Address()}
+		}
 		key := fmt.Sprintf("reply/%d", i)
 		e := &messaging.Envelope{Kind: messaging.KindReply, CallID: key, Final: true, Body: messageWith(payload{Key: key}).Body}
 		if err := t.attemptEnvelope(sender, to, key, e, nil); err != nil {

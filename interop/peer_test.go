@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/patchbay-go/patchbay/drivers/amqp1"
 	"github.com/patchbay-go/patchbay/drivers/rabbit"
 	"github.com/patchbay-go/patchbay/internal/brokertest"
 	"github.com/patchbay-go/patchbay/messaging"
@@ -164,7 +165,7 @@ func open(t *testing.T, url string) *messaging.Transport {
 }
 
 func dial(ctx context.Context, url string) (*messaging.Transport, error) {
-	return messaging.Registry{"rabbit": rabbit.Open}.Open(ctx, url, &messaging.Options{Logger: slog.New(slog.DiscardHandler)})
+	return messaging.Registry{"amqp1": amqp1.Open, "rabbit": rabbit.Open}.Open(ctx, url, &messaging.Options{Logger: slog.New(slog.DiscardHandler)})
 }
 
 func (c goClient) client(r request) *rpc.Client {

@@ -17,8 +17,12 @@ import (
 	"time"
 )
 
-// python is the interpreter of the environment that setup makes.
-const python = ".venv/bin/python"
+// The interpreters of the environments that setup makes: with today's
+// oslo.messaging, and with the last that speaks AMQP 1.0.
+const (
+	python      = ".venv/bin/python"
+	pythonAMQP1 = ".venv-amqp1/bin/python"
+)
 
 // patience bounds what a test waits for: it is far more than anything takes.
 const patience = 30 * time.Second
@@ -60,6 +64,11 @@ type process struct {
 
 // startPython starts a script of python/, which is ready when this returns.
 func startPython(t *testing.T, script string, args ...string) *process {
+	t.Helper()
+	return startPythonWith(t, python, script, args...)
+}
+
+func startPythonWith(t *testing.T, python, script string, args ...string) *process {
 	t.Helper()
 	script = filepath.Join("python", script)
 	for _, file := range []string{python, script} {

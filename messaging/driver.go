@@ -131,6 +131,12 @@ type Subscription struct {
 	// itself gives messages again after a lost link does not give those again that
 	// the receiver may have begun; what a broker does is the broker's affair.
 	AtMostOnce bool
+
+	// Deliver, of reply listeners only, may be called with each delivery instead
+	// of giving it to Poll, on the goroutine that received it: a driver for which
+	// that saves a hand-over between goroutines does so, the others ignore it.
+	// It does not block. It may be called until Close has returned.
+	Deliver func(d *Delivery)
 }
 
 // Listener receives. It belongs to its Conn and ends with it.

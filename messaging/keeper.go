@@ -53,7 +53,15 @@ func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, e
 		s.release(ctx, g)
 		return nil, fmt.Errorf("%w: groups", ErrUnsupported)
 	}
-	g.listener, err = conn.Listen(ctx, s.sub)
+	sub := s.sub
+	if s.hooks.received != nil {
+		sub.Deliver = func(d *Delivery) {
+			if in := s.accept(s.t.life, g, d); in != nil {
+				s.hooks.received(in)
+			}
+		}
+	}
+	g.listener, err = conn.Listen(ctx, sub)
 	if err != nil {
 		s.release(ctx, g)
 		return nil, err

@@ -79,7 +79,7 @@ func (r *callTable) listen(opening chan struct{}) {
 	s, err := r.t.listen(r.t.life, Subscription{
 		Reply:    "reply_" + newID(),
 		Prefetch: replyPrefetch,
-	}, streamHooks{moved: r.moved, failing: r.failing})
+	}, streamHooks{moved: r.moved, failing: r.failing, received: r.receive})
 	r.mu.Lock()
 	r.stream, r.openErr, r.opening = s, err, nil
 	r.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/patchbay-go/patchbay/drivers/amqp1"
 	"github.com/patchbay-go/patchbay/drivers/fake"
 	"github.com/patchbay-go/patchbay/drivers/rabbit"
 	"github.com/patchbay-go/patchbay/drivers/zmq"
@@ -20,6 +21,7 @@ import (
 // "kombu" is oslo.messaging's other name for "rabbit".
 func Registry() messaging.Registry {
 	return messaging.Registry{
+		"amqp1":  amqp1.Open,
 		"fake":   fake.New(nil).Open,
 		"kombu":  kombu,
 		"rabbit": rabbit.Open,

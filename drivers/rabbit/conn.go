@@ -8,6 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/patchbay-go/patchbay/internal/coalesce"
+	"github.com/patchbay-go/patchbay/internal/gate"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -42,7 +43,7 @@ type conn struct {
 	window int
 	write  time.Duration // the write timeout
 
-	gate    gate
+	gate    gate.Gate
 	direct  *publisher
 	fanout  *publisher
 	grouped *publisher // calls and replies
@@ -70,7 +71,7 @@ func newConn(ctx context.Context, d *driver, host string, f *frames, opened *amq
 		caps: d.o.capabilities(version),
 		done: make(chan struct{}),
 	}
-	c.gate.maxCount, c.gate.maxBytes = d.window, windowBytes
+	c.gate.MaxCount, c.gate.MaxBytes = d.window, windowBytes
 	c.direct, c.fanout, c.grouped = newPublisher(c, false), newPublisher(c, false), newPublisher(c, true)
 	c.control = newControl(c)
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -115,7 +116,7 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 	if err := c.prepare(ctx, to, r, m.Ensure); err != nil {
 		return err
 	}
-	if err := c.gate.enter(ctx, len(m.Body)); err != nil {
+	if err := c.gate.Enter(ctx, len(m.Body)); err != nil {
 		return err
 	}
 	p := c.direct
@@ -128,7 +129,7 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 	mandatory := m.Mandatory && (to.Kind != messaging.KindReply || c.o.directMandatory)
 	err := p.publish(ctx, r, m, mandatory, sent{to: to, c: done, bytes: len(m.Body)})
 	if err != nil {
-		c.gate.leave(1, len(m.Body))
+		c.gate.Leave(1, len(m.Body))
 	}
 	return err
 }
@@ -166,7 +167,7 @@ func (c *conn) watch(blocked <-chan amqp.Blocking, closed <-chan *amqp.Error) {
 			} else {
 				c.raw.SetWriteTimeout(c.write)
 			}
-			c.gate.block(b.Active)
+			c.gate.Block(b.Active)
 		case e := <-closed:
 			c.fail(c.why(e))
 			return
@@ -204,7 +205,7 @@ func (c *conn) fail(err error) {
 		return
 	}
 	c.end()
-	c.gate.shut(err)
+	c.gate.Shut(err)
 	c.raw.Abort() // frees the library, if it is in a Write
 }
 
@@ -261,10 +262,10 @@ func (c *conn) Close(ctx context.Context) error {
 	c.mu.Lock()
 	c.leaving = true
 	c.mu.Unlock()
-	c.gate.shut(c.closed())
+	c.gate.Shut(c.closed())
 	if c.Err() == nil {
 		select {
-		case <-c.gate.empty():
+		case <-c.gate.Empty():
 		case <-c.done:
 		case <-ctx.Done():
 		}

@@ -17,6 +17,7 @@ type listener struct {
 	prefetch int
 	sources  []*source
 	inbox    *inbox
+	deliver  func(*messaging.Delivery) // instead of the inbox; nil: none
 
 	started   chan struct{} // closed when start has returned
 	ended     chan struct{} // closed when Poll has nothing to give any more
@@ -50,7 +51,7 @@ func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listene
 		return nil, err
 	}
 	l := &listener{
-		c: c, reply: sub.Reply, prefetch: min(sub.Prefetch, math.MaxUint16),
+		c: c, reply: sub.Reply, deliver: sub.Deliver, prefetch: min(sub.Prefetch, math.MaxUint16),
 		started: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if c.o.prefetch > 0 {

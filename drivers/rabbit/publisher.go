@@ -239,7 +239,7 @@ func (l *lane) confirmed(number uint64, multiple, taken bool) {
 		}
 		*s = sent{}
 	}
-	l.c.gate.leave(len(l.batch), bytes)
+	l.c.gate.Leave(len(l.batch), bytes)
 }
 
 // end tells all that wait that their outcome is unknown. e is why the broker
@@ -260,7 +260,7 @@ func (l *lane) end(e *amqp.Error) {
 			s.c.Complete(unknown(s.to, reason))
 		}
 	}
-	l.c.gate.leave(len(rest), bytes)
+	l.c.gate.Leave(len(rest), bytes)
 }
 
 func unknown(to messaging.Address, reason error) error {

@@ -71,7 +71,11 @@ func (s *session) deliver(a *arrival) {
 	if s.c.caps.DeliveryCount {
 		d.Count = max(0, a.count)
 	}
-	s.s.l.inbox.put(polled{d, s})
+	if f := s.s.l.deliver; f != nil {
+		f(d)
+	} else {
+		s.s.l.inbox.put(polled{d, s})
+	}
 }
 
 // got is told what basic.get has found; nil: nothing.

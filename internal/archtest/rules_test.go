@@ -13,6 +13,7 @@ const (
 	zmq4           = "github.com/go-zeromq/zmq4"
 	goRedis        = "github.com/redis/go-redis/v9"
 	memberlist     = "github.com/hashicorp/memberlist"
+	goAMQP         = "github.com/Azure/go-amqp"
 	testcontainers = "github.com/testcontainers/testcontainers-go/..."
 	moby           = "github.com/moby/moby/..."
 	cobra          = "github.com/spf13/cobra"
@@ -57,7 +58,12 @@ var rules = []rule{
 	},
 	{
 		"drivers/rabbit",
-		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/tlsurl", amqp091},
+		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/gate", "internal/tlsurl", amqp091},
+		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
+	},
+	{
+		"drivers/amqp1",
+		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/gate", "internal/tlsurl", goAMQP},
 		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
 	},
 	{
@@ -129,8 +135,13 @@ var rules = []rule{
 		"it is what one would write without this module: coalesce is the one part that the comparison shares",
 	},
 	{
+		"bench/amqp10",
+		[]string{"bench", "internal/coalesce", goAMQP},
+		"it is what one would write without this module: coalesce is the one part that the comparison shares",
+	},
+	{
 		"bench/cmd/*",
-		[]string{"bench", "bench/amqp091", "drivers/all"},
+		[]string{"bench", "bench/amqp091", "bench/amqp10", "drivers/all"},
 		"it only says what to compare",
 	},
 	{
@@ -158,6 +169,10 @@ var rules = []rule{
 		"it is a net.Conn, which knows nothing of messaging",
 	},
 	{
+		"internal/gate", nil,
+		"it counts who is inside, and knows nothing of messaging",
+	},
+	{
 		"internal/tlsurl",
 		[]string{"messaging"},
 		"it reads the options of a URL",
@@ -172,7 +187,7 @@ var rules = []rule{
 	},
 	{
 		"internal/brokertest",
-		[]string{amqp091, testcontainers, moby},
+		[]string{amqp091, goAMQP, testcontainers, moby},
 		"it starts brokers for the tests of any package, so it may depend on none of them",
 	},
 	{

@@ -51,7 +51,8 @@ class Client:
         target = oslo_messaging.Target(
             topic=command['topic'], server=command.get('server'), namespace=command.get('namespace'),
             version=command.get('version'), fanout=True if command['do'] == 'fanout' else None)
-        return oslo_messaging.get_rpc_client(
+        new_client = getattr(oslo_messaging, 'get_rpc_client', oslo_messaging.RPCClient)  # releases before 14.1
+        return new_client(
             self._transport(command.get('query', ''), command.get('exmods', [])), target,
             timeout=command.get('timeout'), call_monitor_timeout=command.get('monitor'),
             version_cap=command.get('cap'), **options)
