@@ -19,6 +19,8 @@ type listener struct {
 	ended   chan struct{}
 	wake    chan struct{} // holds a token when a poller should look again
 
+	handing sync.Mutex // held while sub.Deliver runs
+
 	mu    sync.Mutex // protects the following, and what changes in sources
 	ready fifo
 	err   error // why Poll returns nothing any more
@@ -101,6 +103,10 @@ func (l *listener) push(d *delivery) {
 
 // deliver adds a reply. It reports false when too many wait.
 func (l *listener) deliver(d *delivery) bool {
+	if l.sub.Deliver != nil {
+		l.hand(d)
+		return true
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ready.len() >= maxReplies {
@@ -108,6 +114,18 @@ func (l *listener) deliver(d *delivery) bool {
 	}
 	l.push(d)
 	return true
+}
+
+// hand gives a reply away on the goroutine that received it, one at a time, since
+// it comes from any link.
+func (l *listener) hand(d *delivery) {
+	l.handing.Lock()
+	defer l.handing.Unlock()
+	select {
+	case <-l.ended:
+	default:
+		l.sub.Deliver(&d.message)
+	}
 }
 
 func (l *listener) signal() {
@@ -145,6 +163,8 @@ func (l *listener) Stop(context.Context) (returned int, err error) {
 // Close implements messaging.Listener.
 func (l *listener) Close(ctx context.Context) error {
 	_, err := l.Stop(ctx)
+	l.handing.Lock()   // whatever Deliver is under way has returned then
+	l.handing.Unlock() //nolint:staticcheck // see above
 	l.mu.Lock()
 	again := l.gone != nil
 	if !again {
