@@ -82,7 +82,11 @@ func (a *app) zmqHarness(ctx context.Context, u *messaging.URL, rawURL string, o
 	h.Fault = conformance.LinkFaults(proxies...)
 	h.Silence = 2 * patience
 	h.Unreachable = build(mute.Addr().String())
-	h.Strangers = conformance.Strangers{Endpoints: bind}
+	password, _ := user.Password()
+	h.Strangers = zmqStrangers(bind, user.Username(), password)
+	if u.Scheme != "zmq" { // the rest needs TLS first
+		h.Strangers = conformance.Strangers{Endpoints: bind}
+	}
 	return h, closeAll, nil
 }
 
