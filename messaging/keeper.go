@@ -48,7 +48,9 @@ func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, e
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
+	s.mu.Lock()
+	g := &generation{number: s.number + 1, conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
+	s.mu.Unlock()
 	if s.sub.Group != "" && !g.caps.Groups {
 		s.release(ctx, g)
 		return nil, fmt.Errorf("%w: groups", ErrUnsupported)
@@ -111,8 +113,7 @@ func (s *Stream) became(g *generation) bool {
 		s.release(s.work, g)
 		return false
 	}
-	s.number++
-	g.number = s.number
+	s.number = g.number
 	s.gen, s.since, s.why = g, time.Now(), nil
 	s.wake()
 	s.mu.Unlock()
