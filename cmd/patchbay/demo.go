@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchbay-go/patchbay/internal/freeport"
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/rpc"
 )
@@ -42,10 +42,12 @@ with fake:// in memory.`,
 	url := cmd.Flags().String("url", "", "transport `URL` (default zmq:// on free ports of this machine)")
 	cmd.RunE = a.action(func(ctx context.Context, _ []string) error {
 		if *url == "" {
-			var err error
-			if *url, err = zmqHere(ctx, len(demoServers())); err != nil {
+			here, release, err := zmqHere(ctx, len(demoServers()))
+			if err != nil {
 				return err
 			}
+			defer release()
+			*url = here
 		}
 		return a.withTransport(ctx, *url, quiet, func(t *messaging.Transport) error {
 			d := &demo{app: a, out: a.stdout.w, url: *url, caller: t, tally: newTally()}
@@ -56,18 +58,14 @@ with fake:// in memory.`,
 	return cmd
 }
 
-// zmqHere returns a URL of n endpoints of this machine where nobody listens.
-func zmqHere(ctx context.Context, n int) (string, error) {
-	var hosts []string
-	for range n {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return "", fmt.Errorf("looking for a free port: %w", err)
-		}
-		defer l.Close() // not before the others are found
-		hosts = append(hosts, l.Addr().String())
+// zmqHere returns a URL of n endpoints of this machine where nobody listens, and a
+// function that gives them up.
+func zmqHere(ctx context.Context, n int) (string, func(), error) {
+	hosts, release, err := freeport.Reserve(ctx, n)
+	if err != nil {
+		return "", nil, err
 	}
-	return "zmq://" + strings.Join(hosts, ",") + "/", nil
+	return "zmq://" + strings.Join(hosts, ",") + "/", release, nil
 }
 
 // demo is one performance. Each step checks what it claims.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/patchbay-go/patchbay/conformance"
 	"github.com/patchbay-go/patchbay/conformance/faultproxy"
+	"github.com/patchbay-go/patchbay/internal/freeport"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -40,10 +41,11 @@ func (a *app) zmqHarness(ctx context.Context, u *messaging.URL, rawURL string, o
 	failed := func(err error) (conformance.Harness, func() error, error) {
 		return conformance.Harness{}, func() error { return nil }, errors.Join(err, closeAll())
 	}
-	bind, err := zmqEndpoints(ctx, u)
+	bind, release, err := zmqEndpoints(ctx, u)
 	if err != nil {
 		return failed(err)
 	}
+	closers = append(closers, func() error { release(); return nil })
 	var hosts []string
 	var proxies []*faultproxy.Proxy
 	for _, address := range bind {
@@ -90,20 +92,17 @@ func (a *app) zmqHarness(ctx context.Context, u *messaging.URL, rawURL string, o
 	return h, closeAll, nil
 }
 
-// zmqEndpoints returns the hosts of a URL, or free ports of this machine.
-func zmqEndpoints(ctx context.Context, u *messaging.URL) ([]string, error) {
+// zmqEndpoints returns the hosts of a URL, or free ports of this machine, and a
+// function that gives these up.
+func zmqEndpoints(ctx context.Context, u *messaging.URL) ([]string, func(), error) {
 	if len(u.Hosts) == 0 {
-		here, err := zmqHere(ctx, zmqNodes)
-		if err != nil {
-			return nil, err
-		}
-		return strings.Split(strings.Trim(strings.TrimPrefix(here, "zmq://"), "/"), ","), nil
+		return freeport.Reserve(ctx, zmqNodes)
 	}
 	var all []string
 	for _, h := range u.Hosts {
 		all = append(all, net.JoinHostPort(cmp.Or(h.Hostname, "127.0.0.1"), strconv.Itoa(cmp.Or(h.Port, zmqPort))))
 	}
-	return all, nil
+	return all, func() {}, nil
 }
 
 // zmqPort is the driver's default.

@@ -1,6 +1,7 @@
 package zmq_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"github.com/patchbay-go/patchbay/conformance"
 	"github.com/patchbay-go/patchbay/conformance/faultproxy"
 	"github.com/patchbay-go/patchbay/drivers/zmq"
+	"github.com/patchbay-go/patchbay/internal/freeport"
 	"github.com/patchbay-go/patchbay/internal/semantics"
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -78,18 +80,14 @@ func login(credentials, identity string) []byte {
 	return append(b, command("INITIATE", metadata(identity))...)
 }
 
-// freePorts returns addresses of loopback where nobody listens.
+// freePorts returns addresses of loopback where nobody listens, until the test ends.
 func freePorts(tb testing.TB, n int) []string {
 	tb.Helper()
-	var all []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		defer l.Close()
-		all = append(all, l.Addr().String())
+	all, release, err := freeport.Reserve(context.Background(), n)
+	if err != nil {
+		tb.Fatal(err)
 	}
+	tb.Cleanup(release)
 	return all
 }
 

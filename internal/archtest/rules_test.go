@@ -146,8 +146,8 @@ var rules = []rule{
 	},
 	{
 		"cmd/*",
-		[]string{"messaging", "messaging/rpc", "conformance", "conformance/...", "bench", "drivers/all", cobra, pflag},
-		"a command is made of the public API only, to show that the API is enough",
+		[]string{"messaging", "messaging/rpc", "conformance", "conformance/...", "bench", "drivers/all", "internal/freeport", cobra, pflag},
+		"a command is made of the public API, to show that it is enough, and of what finds ports",
 	},
 	{
 		"examples/prometheus",
@@ -171,6 +171,10 @@ var rules = []rule{
 	{
 		"internal/gate", nil,
 		"it counts who is inside, and knows nothing of messaging",
+	},
+	{
+		"internal/freeport", nil,
+		"it finds ports for tests and for the command line, and knows nothing of messaging",
 	},
 	{
 		"internal/tlsurl",

@@ -1,7 +1,6 @@
 package gossip_test
 
 import (
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/patchbay-go/patchbay/drivers/zmq/discovery/discoverytest"
 	"github.com/patchbay-go/patchbay/drivers/zmq/discovery/gossip"
+	"github.com/patchbay-go/patchbay/internal/freeport"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -30,24 +30,15 @@ func TestSuite(t *testing.T) {
 	})
 }
 
-// freePort returns an address of loopback that is free for TCP and for UDP.
+// freePort returns an address of loopback that is free until the test ends.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address := l.Addr().String()
-		p, err := net.ListenPacket("udp", address)
-		l.Close()
-		if err == nil {
-			_ = p.Close()
-			return address
-		}
+	all, release, err := freeport.Reserve(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free for both TCP and UDP")
-	return ""
+	t.Cleanup(release)
+	return all[0]
 }
 
 func TestOptions(t *testing.T) {
