@@ -214,6 +214,10 @@ func TestStuckServer(t *testing.T) {
 	if err := stuck.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	var status syscall.WaitStatus // what it does before it stops counts as its own work
+	if _, err := syscall.Wait4(stuck.cmd.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("waiting for the server to stop: %v, status %v", err, status)
+	}
 	const senders, casts = 8, 2000
 	var next, accepted, unknown atomic.Int64
 	var wg sync.WaitGroup
@@ -231,6 +235,7 @@ func TestStuckServer(t *testing.T) {
 			}
 		})
 	}
+	defer func() { t.Logf("%d done by the other server", good.all()) }()
 	good.until(t, "the other server to do nearly all", func() bool { return good.all() >= casts-senders })
 	wg.Wait()
 	t.Logf("%d accepted, %d were stuck with the server", accepted.Load(), unknown.Load())
