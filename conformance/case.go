@@ -51,6 +51,7 @@ func List() []Case {
 		deliveryCases(),
 		faultCases(),
 		recoveryCases(),
+		hostileCases(),
 		shutdownCases(),
 		wholeRunCases(),
 	)

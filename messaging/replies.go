@@ -181,6 +181,8 @@ func (t *Transport) ReplyOnce(ctx context.Context, in *Incoming, e *Envelope) er
 	switch {
 	case err == nil:
 		t.refuse.forget(in.ReplyTo) // its owner came back
+	case errors.Is(err, ErrReplyRefused): // the driver knows that the address does not come back
+		t.count.replyRefused.Add(1)
 	case errors.Is(err, ErrNoRoute) && t.refuse.has(in.ReplyTo):
 		return t.refused(to)
 	}

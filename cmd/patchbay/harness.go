@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +50,10 @@ func (a *app) harness(ctx context.Context, rawURL string) (conformance.Harness, 
 			return conformance.Harness{}, none, err
 		}
 		return a.proxiedHarness(ctx, u, rawURL, opts)
+	case "zmq":
+		if slices.IndexFunc(u.Query, func(o messaging.QueryOption) bool { return slices.Contains(zmqOwn(), o.Name) }) < 0 {
+			return a.zmqHarness(ctx, u, rawURL, opts)
+		}
 	}
 	return conformance.FromURL(a.registry, rawURL, opts), none, nil
 }

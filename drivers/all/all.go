@@ -10,6 +10,9 @@ import (
 	"github.com/patchbay-go/patchbay/drivers/amqp1"
 	"github.com/patchbay-go/patchbay/drivers/fake"
 	"github.com/patchbay-go/patchbay/drivers/rabbit"
+	"github.com/patchbay-go/patchbay/drivers/zmq"
+	"github.com/patchbay-go/patchbay/drivers/zmq/discovery/gossip"
+	"github.com/patchbay-go/patchbay/drivers/zmq/discovery/redis"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -22,6 +25,7 @@ func Registry() messaging.Registry {
 		"fake":   fake.New(nil).Open,
 		"kombu":  kombu,
 		"rabbit": rabbit.Open,
+		"zmq":    zmq.Opener(redis.Backend(), gossip.Backend()),
 	}
 }
 

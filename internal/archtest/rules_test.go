@@ -10,6 +10,9 @@ type rule struct {
 
 const (
 	amqp091        = "github.com/rabbitmq/amqp091-go"
+	zmq4           = "github.com/go-zeromq/zmq4"
+	goRedis        = "github.com/redis/go-redis/v9"
+	memberlist     = "github.com/hashicorp/memberlist"
 	goAMQP         = "github.com/Azure/go-amqp"
 	testcontainers = "github.com/testcontainers/testcontainers-go/..."
 	moby           = "github.com/moby/moby/..."
@@ -64,6 +67,44 @@ var rules = []rule{
 		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
 	},
 	{
+		"drivers/zmq",
+		[]string{
+			"messaging", "messaging/wire", "internal/throttle", "internal/tlsurl", "drivers/zmq/discovery",
+			"drivers/zmq/internal/link", "drivers/zmq/internal/proto",
+		},
+		"a driver knows addresses and messages, never RPC or another driver; ZeroMQ is its link layer's affair",
+	},
+	{
+		"drivers/zmq/internal/link",
+		[]string{"internal/coalesce", zmq4},
+		"it is a connection to one peer, which knows nothing of messaging",
+	},
+	{
+		"drivers/zmq/internal/proto",
+		[]string{"messaging"},
+		"it is bytes in, messages out",
+	},
+	{
+		"drivers/zmq/discovery",
+		[]string{"messaging"},
+		"whoever needs no Redis and no gossip must not link them",
+	},
+	{
+		"drivers/zmq/discovery/redis",
+		[]string{"messaging", "internal/throttle", "drivers/zmq/discovery", goRedis},
+		"it is what a program links that names it, and its library alone",
+	},
+	{
+		"drivers/zmq/discovery/gossip",
+		[]string{"messaging", "drivers/zmq/discovery", memberlist},
+		"it is what a program links that names it, and its library alone",
+	},
+	{
+		"drivers/zmq/discovery/discoverytest",
+		[]string{"messaging", "drivers/zmq/discovery"},
+		"it judges backends by what the driver can see of them",
+	},
+	{
 		"conformance",
 		[]string{"messaging", "messaging/rpc", "conformance/faultproxy"},
 		"driver authors outside this module run the suite: it may use what they can, and judge no driver by its name",
@@ -105,8 +146,8 @@ var rules = []rule{
 	},
 	{
 		"cmd/*",
-		[]string{"messaging", "messaging/rpc", "conformance", "conformance/...", "bench", "drivers/all", cobra, pflag},
-		"a command is made of the public API only, to show that the API is enough",
+		[]string{"messaging", "messaging/rpc", "conformance", "conformance/...", "bench", "drivers/all", "internal/freeport", cobra, pflag},
+		"a command is made of the public API, to show that it is enough, and of what finds ports",
 	},
 	{
 		"examples/prometheus",
@@ -130,6 +171,10 @@ var rules = []rule{
 	{
 		"internal/gate", nil,
 		"it counts who is inside, and knows nothing of messaging",
+	},
+	{
+		"internal/freeport", nil,
+		"it finds ports for tests and for the command line, and knows nothing of messaging",
 	},
 	{
 		"internal/tlsurl",

@@ -119,8 +119,9 @@ func (s *Server) Start(ctx context.Context) error {
 		return s.opError("starting", fmt.Errorf("%w: a server serves once", messaging.ErrClosed))
 	}
 	stream, err := s.transport.Listen(ctx, messaging.Subscription{
-		Sources:  s.target.ListenAddresses(),
-		Prefetch: s.opts.Prefetch,
+		Sources:    s.target.ListenAddresses(),
+		Prefetch:   s.opts.Prefetch,
+		AtMostOnce: s.opts.Ack == AckEarly,
 	})
 	if err != nil {
 		return s.opError("starting", err)
