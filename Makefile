@@ -1,7 +1,7 @@
 # Every target says what it does: run `make`.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help demo test check fmt vet lint race fuzz bench rates mutants conform brokers-up brokers-down python
+.PHONY: help demo test check fmt vet lint race fuzz bench rates rivals mutants conform brokers-up brokers-down python
 
 GO   ?= go
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
@@ -26,6 +26,7 @@ fmt: ## fail when a file is not formatted; `make fmt FIX=1` formats it
 
 vet: ## go vet
 	$(GO) vet ./...
+	cd bench/rivals && $(GO) vet ./...
 
 lint: ## golangci-lint at the version in tools/go.mod; its first build takes some minutes
 	$(LINT) run
@@ -36,6 +37,9 @@ race: ## the tests alone, with the brokers that are there; prints what each pack
 	 echo "-- slowest packages:"; \
 	 awk '($$1 == "ok" || $$1 == "FAIL") && $$3 ~ /^[0-9.]+s$$/ { printf "%9s  %s\n", $$3, $$2 }' .test.log | sort -rn | head; \
 	 rm -f .test.log; exit $$status
+
+rivals: ## measure zmq beside gRPC, libzmq (gcc, libzmq3-dev), zmq4 and TCP; R=rabbit://… adds RabbitMQ
+	@cd bench/rivals && $(GO) run . $(if $(R),-rabbit '$(R)')
 
 mutants: ## the suite's own test: each broken driver fails its cases and no other
 	$(GO) test -run Mutant ./conformance

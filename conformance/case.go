@@ -52,6 +52,7 @@ func List() []Case {
 		notifyCases(),
 		faultCases(),
 		recoveryCases(),
+		hostileCases(),
 		shutdownCases(),
 		wholeRunCases(),
 	)

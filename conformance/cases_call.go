@@ -218,7 +218,7 @@ func callToSelf(t *trial) {
 	t.serve(tr, messaging.Target{Topic: topic, Server: "s"}, nil, t.endpoint("s"))
 	// The server was there before this transport had a connection for sending
 	// or not: without a broker that takes waiting for.
-	t.check(tr.Await(t.patient(), anyOf(topic), 1), "awaiting the own server")
+	t.reachable(tr, anyOf(topic), 1)
 	t.echo(t.client(tr, topic), "to the topic")
 	t.echo(t.client(tr, topic).Prepare(rpc.WithServer("s")), "by name")
 }

@@ -112,7 +112,8 @@ func poison(t *trial) {
 	r := t.refuse(ep, 100*attempts)
 	server := t.serve(t.open(), messaging.Target{Topic: topic, Server: "s"},
 		&rpc.ServerOptions{Ack: rpc.AckLate, RequeueDelay: time.Millisecond, MaxAttempts: attempts}, ep)
-	c := t.client(t.open(), topic)
+	caller := t.open()
+	c := t.client(caller, topic)
 	t.ledger.attempt("poison")
 	err := t.heard(c.Cast(t.ctx, "refuse", keyArgs{Key: "poison"}))
 	t.ledger.outcome("poison", err)
@@ -132,6 +133,7 @@ func poison(t *trial) {
 	other := t.endpoint("other")
 	t.refuse(other, 0)
 	t.serve(t.open(), messaging.Target{Topic: topic, Server: "other"}, nil, other)
+	t.reachable(caller, anyOf(topic), 1)
 	t.record(c, "fence/other")
 	t.waitKeys("fence/other")
 	t.copies([]string{"poison"}, attempts)

@@ -50,6 +50,7 @@ func fanoutNobody(t *trial) {
 	// Neither is an error of the next send, to the same topic or another.
 	there := t.name("topic")
 	s := t.server(there, "s")
+	t.reachable(tr, fanoutOf(there), 1)
 	t.send(tr, fanoutOf(there), "to somebody")
 	t.send(tr, fanoutOf(topic), "to nobody again")
 	t.fence(tr, there, s)

@@ -295,6 +295,7 @@ func downThenUp(t *trial) {
 	case <-t.patient().Done():
 		t.fatalf("listening does not go on after the peer came up")
 	}
+	t.reachable(sender, anyOf(topic), 1)
 	t.send(sender, anyOf(topic), "m")
 	t.waitKeys("m")
 }

@@ -24,7 +24,11 @@ func prefetchBounds(t *trial) {
 	busy := t.listen(t.open(), sub)
 	sender := t.open()
 	ks := keys("m", total)
-	t.send(sender, anyOf(topic), ks...)
+	sent := make(chan struct{})
+	t.spawn(func() { // what has no room there may wait here
+		defer close(sent)
+		t.send(sender, anyOf(topic), ks...)
+	})
 	var inHand []*messaging.Incoming
 	for range prefetch {
 		inHand = append(inHand, t.poll(busy, "busy"))
@@ -32,8 +36,10 @@ func prefetchBounds(t *trial) {
 	// All that is left goes to a second server, so nothing else is on its way
 	// to the first.
 	idle := t.server(topic, "idle")
+	t.reachable(sender, named(topic, "idle"), 1)
 	t.wait(fmt.Sprintf("the other %d messages to reach the idle server", total-prefetch),
 		func(l *ledger) bool { return l.by["idle"] >= total-prefetch })
+	t.ended("the sender", sent)
 	t.fence(sender, topic, idle)
 	t.onlyOnce(ks)
 	for _, in := range inHand {
@@ -54,7 +60,7 @@ func backpressure(t *trial) {
 	sender := t.open()
 	sent := []string{}
 	for _, key := range keys("m", max(100, t.volume(500))) {
-		if err := t.attempt(sender, anyOf(topic), key, nil); err != nil {
+		if err := t.attemptFor(slack, sender, anyOf(topic), key, message(key), nil); err != nil {
 			if !errors.Is(err, messaging.ErrNotSent) && !errors.Is(err, messaging.ErrRejected) {
 				t.errorf("sending to a server that is stuck: %v, want acceptance, ErrNotSent or ErrRejected", err)
 			}
@@ -64,6 +70,7 @@ func backpressure(t *trial) {
 		sent = append(sent, key)
 	}
 	t.server(topic, "idle")
+	t.reachable(sender, named(topic, "idle"), 1)
 	t.wait("the idle server to get all but what was prefetched",
 		func(l *ledger) bool { return l.by["idle"] >= len(sent)-prefetch })
 	held, err := stuck.Stop(t.patient())
@@ -91,6 +98,7 @@ func nackRequeues(t *trial) {
 	t.check(err, "stopping the first server")
 	t.settle(again, messaging.Requeue)
 	second := t.server(topic, "second")
+	t.reachable(sender, named(topic, "second"), 1)
 	t.wait("the second server to get it", func(l *ledger) bool { return l.by["second"] >= 1 })
 	t.fence(sender, topic, second)
 	t.got("second", []string{"m"})

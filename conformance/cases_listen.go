@@ -179,6 +179,8 @@ func stopDelivers(t *trial) {
 	sender := t.open()
 	t.send(sender, anyOf(topic), "in hand")
 	in := t.poll(s, "s")
+	other := t.server(topic, "other")
+	t.reachable(sender, anyOf(topic), 2) // so that it need not learn of that one in time
 	waiting := make(chan error, 1)
 	t.spawn(func() {
 		_, err := s.Poll(t.patient())
@@ -194,7 +196,6 @@ func stopDelivers(t *trial) {
 	case <-t.patient().Done():
 		t.fatalf("a poll goes on after Stop")
 	}
-	other := t.server(topic, "other")
 	ks := keys("m", 10)
 	t.send(sender, anyOf(topic), ks...)
 	t.waitKeys(ks...)

@@ -21,7 +21,7 @@ func monitoringCases() []Case {
 
 // interval is the monitor time of these cases: long enough for a busy machine
 // to send a heartbeat every half of it.
-const interval = 400 * time.Millisecond
+const interval = 750 * time.Millisecond
 
 // napping starts a server whose method "nap" takes a number of intervals.
 func (t *trial) napping() (topic string) {
@@ -53,7 +53,7 @@ func (t *trial) nap(c *rpc.Client, intervals int) {
 func heartbeatKeeps(t *trial) {
 	topic := t.napping()
 	c := t.client(t.open(), topic)
-	t.nap(c.Prepare(rpc.WithMonitor(t.scaled(interval))), 3)
+	t.nap(c.Prepare(rpc.WithMonitor(t.scaled(interval))), 2)
 }
 
 func heartbeatLost(t *trial) {
@@ -83,7 +83,7 @@ func heartbeatStops(t *trial) {
 	t.nap(c.Prepare(rpc.WithMonitor(t.scaled(interval))), 2)
 	// A second call, without heartbeats, gives those of the first time to come.
 	before := tr.Stats().Received
-	t.nap(c, 2)
+	t.nap(c, 1)
 	if n := tr.Stats().Received - before; n != 1 {
 		t.errorf("the client received %d messages during a call without a monitor, want its reply alone", n)
 	}

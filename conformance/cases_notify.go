@@ -117,7 +117,7 @@ func notifyPriorities(t *trial) {
 	}
 	alarm := t.subscribe(topic, "alarms", notify.ListenerOptions{}, nil, wanted...)
 	other := t.subscribe(topic, "rest", notify.ListenerOptions{}, nil, rest...)
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	var alarms, others []string
 	for i := range 3 {
 		for _, p := range notify.Priorities() {
@@ -147,7 +147,7 @@ func notifyShared(t *trial) {
 	for _, who := range []string{"a", "b"} {
 		t.subscribe(topic, who, notify.ListenerOptions{Prefetch: 4}, nil, notify.Info)
 	}
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	ks := keys("n", 40)
 	t.publish(n, notify.Info, ks...)
 	t.waitKeys(ks...)
@@ -162,7 +162,7 @@ func notifyShared(t *trial) {
 
 func notifyWaits(t *trial) {
 	topic := t.name("notifications")
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	ks := keys("early", 10)
 	t.publish(n, notify.Info, ks...)
 	s := t.subscribe(topic, "s", notify.ListenerOptions{}, nil, notify.Info)
@@ -184,7 +184,7 @@ func notifyPools(t *trial) {
 	t.subscribe(topic, "red2", red, nil, notify.Info, notify.Error)
 	b := t.subscribe(topic, "blue", blue, nil, notify.Info, notify.Error)
 	t.subscribe(topic, "none", notify.ListenerOptions{}, nil, notify.Info, notify.Error)
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	var sent []string
 	for i := range 20 {
 		if i == 10 {
@@ -218,7 +218,7 @@ func notifyPools(t *trial) {
 
 func notifyTap(t *trial) {
 	topic := t.name("notifications")
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	t.subscribe(topic, "worker", notify.ListenerOptions{}, nil, notify.Info, notify.Error)
 	t.publish(n, notify.Info, "before")
 	t.waitKeys("before")
@@ -260,13 +260,14 @@ func notifyFailed(t *trial) {
 		}
 		return nil
 	}, notify.Info)
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	ks := keys("fails", 4)
 	t.publish(n, notify.Info, ks...)
 	t.waitKeys(ks...)
 	t.until("the failures to be counted", func() bool { return s.listener.Stats().Failed == 3 })
 	s.leave()
 	next := t.subscribe(topic, "next", notify.ListenerOptions{}, nil, notify.Info)
+	t.heardBy(n, notify.Info)
 	t.fencePriorities(n, 1, notify.Info)
 	t.onlyOnce(ks)
 	t.noDuplicates(s.tr, next.tr)
@@ -286,7 +287,7 @@ func notifyRequeued(t *trial) {
 		}
 		return nil
 	}, notify.Info)
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	t.publish(n, notify.Info, "hard")
 	t.waitKeys("hard")
 	t.publish(n, notify.Info, "not held up") // by what waits
@@ -340,7 +341,7 @@ func notifyBatch(t *trial) {
 	handled := make(chan time.Time, 64)
 	sizes := t.gather(ep, "s", func([]string) error { handled <- time.Now(); return nil })
 	t.subscribeTo(topic, "s", notify.ListenerOptions{BatchSize: size, BatchTimeout: 100 * timeout, Executor: rpc.Blocking()}, ep)
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	ks := keys("n", 3*size)
 	t.publish(n, notify.Info, ks...)
 	t.waitKeys(ks...)
@@ -359,7 +360,7 @@ func notifyBatch(t *trial) {
 	t.subscribeTo(slow, "late", notify.ListenerOptions{BatchSize: 100, BatchTimeout: timeout, Executor: rpc.Blocking()}, late)
 	start := time.Now()
 	few := keys("few", rest)
-	t.publish(t.notifierOf(slow), notify.Info, few...)
+	t.publish(t.publisherOf(slow), notify.Info, few...)
 	t.waitKeys(few...)
 	if took := (<-handled).Sub(start); took < timeout-timeout/20 || took > timeout+t.scaled(slack) {
 		t.errorf("a batch that is not full was handled after %v, want %v after its first notification", took, timeout)
@@ -381,7 +382,7 @@ func notifyFailedBatch(t *trial) {
 	})
 	o := notify.ListenerOptions{BatchSize: size, BatchTimeout: t.scaled(moment), AllowRequeue: true, RequeueDelay: time.Millisecond, Executor: rpc.Blocking()}
 	s := t.subscribeTo(topic, "s", o, ep)
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	ks := keys("n", 3*size)
 	for i := range 3 { // batch by batch, or what comes again mixes with what is new
 		t.publish(n, notify.Info, ks[i*size:(i+1)*size]...)
@@ -412,7 +413,7 @@ func notifyInHand(t *trial) {
 		}
 		return nil
 	}, notify.Info)
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	ks := keys("n", 6)
 	t.publish(n, notify.Info, ks...)
 	select {
@@ -427,6 +428,7 @@ func notifyInHand(t *trial) {
 	next := t.subscribe(topic, "next", notify.ListenerOptions{}, nil, notify.Info)
 	t.wait("the next listener to get all", func(l *ledger) bool { return l.by["next"] >= len(ks) })
 	close(release)
+	t.heardBy(n, notify.Info)
 	t.fencePriorities(n, 1, notify.Info)
 	t.got("next", ks)
 	next.leave()
@@ -437,7 +439,7 @@ func notifyCuts(t *trial) {
 	const rounds, each = 3, 20
 	topic := t.name("notifications")
 	s := t.subscribe(topic, "s", notify.ListenerOptions{}, nil, notify.Info)
-	n := t.notifierOf(topic)
+	n := t.publisherOf(topic)
 	t.publish(n, notify.Info, "before")
 	t.waitKeys("before")
 	for round := range rounds {

@@ -99,6 +99,7 @@ func openUnreachable(t *trial) {
 
 func openAuthFailure(t *trial) {
 	t.needs(t.h.OpenURL != nil && t.h.WrongPassword != "", "WrongPassword URL")
+	t.server(t.name("topic"), "s") // without a broker nobody refuses before somebody is there
 	tr, err := t.h.OpenURL(t.patient(), t.h.WrongPassword)
 	t.check(err, "opening a transport, which must not connect")
 	t.cleanup(func(ctx context.Context) { _ = tr.Close(ctx) })

@@ -142,7 +142,8 @@ func runningRedelivery(t *trial) {
 	tr := t.open()
 	target := messaging.Target{Topic: topic, Server: "s"}
 	server := t.serve(tr, target, &rpc.ServerOptions{Ack: rpc.AckLate}, ep)
-	c := t.client(t.open(), topic)
+	caller := t.open()
+	c := t.client(caller, topic)
 	t.record(c, "slow")
 	select {
 	case <-entered:
@@ -156,6 +157,7 @@ func runningRedelivery(t *trial) {
 	t.check(server.Wait(t.patient()), "waiting for the handler")
 	// What it settled was the copy that came again: nothing is left for another.
 	t.serve(t.open(), target, nil, t.endpoint("other"))
+	t.reachable(caller, anyOf(topic), 1)
 	t.record(c, "fence/other")
 	t.waitKeys("fence/other")
 	t.copies([]string{"slow"}, 1)

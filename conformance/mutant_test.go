@@ -36,7 +36,7 @@ func TestMutants(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { report = m.run(t) })
 				var kills []string
 				for _, c := range report.Cases {
-					if c.Outcome != conformance.Pass {
+					if c.Outcome != conformance.Pass && c.Group != "hostile peer" { // which the fake has no network for: see TestHostileMutants
 						kills = append(kills, c.ID)
 					}
 				}
@@ -45,7 +45,7 @@ func TestMutants(t *testing.T) {
 				if diff := cmp.Diff(want, kills); diff != "" {
 					t.Errorf("a driver that %s must fail other cases (-want +failed):\n%s", m.defect, diff)
 					for _, c := range report.Cases {
-						if c.Outcome != conformance.Pass {
+						if c.Outcome != conformance.Pass && c.Group != "hostile peer" {
 							t.Logf("%s %s: %.300s", c.Outcome, c.ID, c.Reason)
 						}
 					}

@@ -2,7 +2,9 @@ package conformance_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -172,11 +174,12 @@ func optionMutants() []mutant {
 		},
 		{
 			"reply_address_renamed", "chooses reply addresses itself",
-			[]string{"reply_address_survives"},
+			[]string{"reply_address_survives", "cut_during_call_reply_survives_or_typed"},
 			func() hooks {
+				var n atomic.Int64
 				return hooks{listen: func(sub *messaging.Subscription) {
 					if sub.Reply != "" {
-						sub.Reply = "mine-" + sub.Reply
+						sub.Reply = fmt.Sprintf("mine-%d", n.Add(1))
 					}
 				}}
 			},

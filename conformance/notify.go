@@ -12,16 +12,29 @@ import (
 
 // This file holds what cases of package notify are made of.
 
-// notifierOf returns a notifier for a topic, on a transport of its own.
-func (t *trial) notifierOf(topic string) *notify.Notifier {
-	return notify.NewNotifier("conformance", []notify.Driver{
-		notify.Messaging(t.open(), &notify.MessagingOptions{Topics: []string{topic}, Timeout: t.scaled(patience)}),
-	}, nil)
+// publisher publishes to a topic.
+type publisher struct {
+	*notify.Notifier
+	tr    *messaging.Transport
+	topic string
+}
+
+// publisherOf returns a publisher for a topic, on a transport of its own.
+func (t *trial) publisherOf(topic string) *publisher {
+	tr := t.open()
+	return &publisher{tr: tr, topic: topic, Notifier: notify.NewNotifier("conformance", []notify.Driver{
+		notify.Messaging(tr, &notify.MessagingOptions{Topics: []string{topic}, Timeout: t.scaled(patience)}),
+	}, nil)}
+}
+
+// heardBy waits until a publisher that was there before a listener reaches it.
+func (t *trial) heardBy(n *publisher, p notify.Priority) {
+	t.reachable(n.tr, messaging.Address{Kind: messaging.KindNotify, Topic: n.topic + "." + string(p)}, 1)
 }
 
 // publish publishes notifications that must be accepted, one after the other; each
 // says its key.
-func (t *trial) publish(n *notify.Notifier, p notify.Priority, keys ...string) {
+func (t *trial) publish(n *publisher, p notify.Priority, keys ...string) {
 	for _, key := range keys {
 		t.ledger.attempt(key)
 		err := t.heard(n.Notify(t.ctx, p, method, payload{Key: key}))
@@ -80,7 +93,7 @@ func (t *trial) notified(who string, n *notify.Notification, key string) {
 
 // fencePriorities publishes one notification more for each priority, and waits until
 // each was received that often.
-func (t *trial) fencePriorities(n *notify.Notifier, copies int, priorities ...notify.Priority) {
+func (t *trial) fencePriorities(n *publisher, copies int, priorities ...notify.Priority) {
 	for _, p := range priorities {
 		key := fmt.Sprintf("fence/%s", t.name(string(p)))
 		t.publish(n, p, key)

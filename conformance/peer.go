@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -67,7 +68,12 @@ func (t *trial) attempt(tr *messaging.Transport, to messaging.Address, key strin
 }
 
 func (t *trial) attemptEnvelope(tr *messaging.Transport, to messaging.Address, key string, e *messaging.Envelope, o *messaging.SendOptions) error {
-	ctx, cancel := context.WithTimeout(t.ctx, t.scaled(patience))
+	return t.attemptFor(patience, tr, to, key, e, o)
+}
+
+// attemptFor is attemptEnvelope with a time of its own.
+func (t *trial) attemptFor(d time.Duration, tr *messaging.Transport, to messaging.Address, key string, e *messaging.Envelope, o *messaging.SendOptions) error {
+	ctx, cancel := context.WithTimeout(t.ctx, t.scaled(d))
 	defer cancel()
 	t.ledger.attempt(key)
 	err := t.heard(tr.Send(ctx, to, e, o))
@@ -217,11 +223,18 @@ func fanoutOf(topic string) messaging.Address {
 	return messaging.Target{Topic: topic, Fanout: true}.Address()
 }
 
+// reachable waits until a transport that was there before n servers of an address
+// reaches them. With a broker that is at once.
+func (t *trial) reachable(tr *messaging.Transport, to messaging.Address, n int) {
+	t.check(tr.Await(t.patient(), to, n), "awaiting %d servers of %v", n, to)
+}
+
 // fence sends one message more to each server by name, over the same
 // transport, and waits until all came. What was sent before and has not come by
 // then was not on its way.
 func (t *trial) fence(tr *messaging.Transport, topic string, servers ...*receiver) {
 	for _, s := range servers {
+		t.reachable(tr, named(topic, s.who), 1)
 		t.send(tr, named(topic, s.who), "fence/"+t.name(s.who))
 	}
 	t.wait("the fences", func(l *ledger) bool {

@@ -102,6 +102,7 @@ func noSecret(t *trial) {
 			t.cleanup(func(ctx context.Context) { _ = tr.Close(ctx) })
 		}
 	}
+	t.server(t.name("topic"), "s") // who refuses, where there is no broker
 	for _, u := range []string{t.h.Unreachable, t.h.WrongPassword} {
 		if t.h.OpenURL == nil || u == "" {
 			continue

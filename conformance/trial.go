@@ -245,6 +245,16 @@ func (t *trial) waitKeys(keys ...string) {
 	}
 }
 
+// ended waits until done is closed, which somebody does at the end.
+func (t *trial) ended(who string, done <-chan struct{}) {
+	ctx := t.patient()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		t.fatalf("waiting for %s to end: %v", who, context.Cause(ctx))
+	}
+}
+
 // until waits for a condition that nobody announces, such as a counter.
 func (t *trial) until(what string, cond func() bool) {
 	ctx := t.patient()

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/patchbay-go/patchbay/drivers/amqp1"
 	"github.com/patchbay-go/patchbay/drivers/rabbit"
 	"github.com/patchbay-go/patchbay/internal/brokertest"
 	"github.com/patchbay-go/patchbay/messaging"
@@ -91,7 +92,7 @@ func open(t *testing.T, url string) *messaging.Transport {
 }
 
 func dial(ctx context.Context, url string) (*messaging.Transport, error) {
-	return messaging.Registry{"rabbit": rabbit.Open}.Open(ctx, url, &messaging.Options{
+	return messaging.Registry{"amqp1": amqp1.Open, "rabbit": rabbit.Open}.Open(ctx, url, &messaging.Options{
 		Logger: slog.New(slog.DiscardHandler), ReplyWindow: time.Second, // for callers that left
 	})
 }

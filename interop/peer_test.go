@@ -19,42 +19,49 @@ type peer struct {
 	names  atomic.Int64
 }
 
-// shared is the peer of all tests but those that kill theirs: starting one costs a
-// second.
-var shared struct {
+// sharing is a peer of many tests: starting one costs a second.
+type sharing struct {
 	once sync.Once
 	peer *peer
 	err  error
 }
+
+// shared is the peer of all tests but those that kill theirs.
+var shared sharing
 
 // How long the end of a server waits for callers that left before their replies came.
 const missingConsumer = "oslo_messaging_rabbit.kombu_missing_consumer_retry_timeout=2"
 
 func sharedPeer(t *testing.T) *peer {
 	t.Helper()
-	shared.once.Do(func() {
-		cmd, err := pythonCommand("--conf", missingConsumer)
+	return shared.get(t, python, "--conf", missingConsumer)
+}
+
+func (s *sharing) get(t *testing.T, python string, args ...string) *peer {
+	t.Helper()
+	s.once.Do(func() {
+		cmd, err := pythonCommand(python, args...)
 		if err != nil {
-			shared.err = err
+			s.err = err
 			return
 		}
 		p, err := launch(cmd)
-		shared.peer, shared.err = &peer{process: p}, err
+		s.peer, s.err = &peer{process: p}, err
 	})
-	if shared.err != nil {
-		t.Fatal(shared.err)
+	if s.err != nil {
+		t.Fatal(s.err)
 	}
-	shared.peer.await(t, "ready", func(e event) bool { return e.Event == "ready" })
-	return shared.peer
+	s.peer.await(t, "ready", func(e event) bool { return e.Event == "ready" })
+	return s.peer
 }
 
-// endShared ends it, after all tests.
-func endShared() error {
-	if shared.peer == nil {
+// end ends it, after all tests.
+func (s *sharing) end() error {
+	if s.peer == nil {
 		return nil
 	}
-	if err := shared.peer.end(); err != nil {
-		return errors.Join(err, errors.New(shared.peer.stderr.String()))
+	if err := s.peer.end(); err != nil {
+		return errors.Join(err, errors.New(s.peer.stderr.String()))
 	}
 	return nil
 }
@@ -62,7 +69,7 @@ func endShared() error {
 // startPeer starts a peer of the test's own.
 func startPeer(t *testing.T, args ...string) *peer {
 	t.Helper()
-	cmd, err := pythonCommand(append([]string{"--conf", missingConsumer}, args...)...)
+	cmd, err := pythonCommand(python, append([]string{"--conf", missingConsumer}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

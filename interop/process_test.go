@@ -18,8 +18,12 @@ import (
 	"time"
 )
 
-// python is the interpreter of the environment that setup makes.
-const python = ".venv/bin/python"
+// The interpreters of the environments that setup makes: with today's
+// oslo.messaging, and with the last that speaks AMQP 1.0.
+const (
+	python      = ".venv/bin/python"
+	pythonAMQP1 = ".venv-amqp1/bin/python"
+)
 
 // patience bounds what a test waits for: it is far more than anything takes.
 const patience = 60 * time.Second
@@ -86,7 +90,7 @@ type process struct {
 }
 
 // pythonCommand returns the command that starts a Python peer.
-func pythonCommand(args ...string) (*exec.Cmd, error) {
+func pythonCommand(python string, args ...string) (*exec.Cmd, error) {
 	script := filepath.Join("python", "peer.py")
 	for _, file := range []string{python, script} {
 		if _, err := os.Stat(file); err != nil {

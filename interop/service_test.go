@@ -69,8 +69,8 @@ func TestMain(m *testing.M) {
 		}
 		code := m.Run()
 		_ = os.RemoveAll(programs.dir) // "" when nothing built it
-		if err := endShared(); err != nil && code == 0 {
-			fmt.Fprintln(os.Stderr, "the shared Python peer:", err)
+		if err := errors.Join(shared.end(), legacyPeer.end(), routablePeer.end()); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, "a shared Python peer:", err)
 			code = 1
 		}
 		os.Exit(code)

@@ -97,6 +97,7 @@ func (d *dialer) attempt(ctx context.Context, h Host) (Conn, error) {
 		for _, h := range d.hosts {
 			ep.Hosts = append(ep.Hosts, h.HostPort())
 		}
+		ep.Links = (*links)(t)
 	}
 	began := time.Now()
 	t.count.dials.Add(1)

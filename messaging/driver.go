@@ -3,6 +3,7 @@ package messaging
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // This file is the contract between the core and a driver. docs/driver-guide.md
@@ -17,7 +18,8 @@ import (
 // and holds no connection itself.
 type Driver interface {
 	// Dial opens one connection to ep.Host and returns when it can be used. It
-	// makes one attempt, under ctx, and asks ep.Credentials once for it. Its
+	// makes one attempt, under ctx, and asks ep.Credentials once for it; a
+	// SingleConn driver asks again when it opens another link. Its
 	// errors match ErrConnect; also ErrAuth when the peer refused the
 	// credentials, and ErrPermanent when no later attempt can succeed without
 	// somebody changing something (credentials, certificate, virtual host).
@@ -35,6 +37,22 @@ type Endpoint struct {
 	Hosts       []HostPort                                 // all hosts; only for SingleConn drivers
 	Name        string                                     // what to call the connection in the peer's management views
 	Credentials func(context.Context) (Credentials, error) // never nil; asked at every dial, so that they can rotate
+	Links       Links                                      // told of the links inside the Conn; only for SingleConn drivers, nil for others
+}
+
+// Links is told what becomes of the links that one Conn of a SingleConn driver
+// consists of: the core counts and traces them as it does connections. Its
+// methods are safe for concurrent use and do not block.
+type Links interface {
+	// Dialed is told that an attempt to open a link ended, the how manyth since
+	// the last success it was, and, unless it succeeded, why it failed: an error
+	// that matches ErrNoRoute says that nobody is there at the moment.
+	Dialed(host string, attempt int, took time.Duration, err error)
+	// Up is told that a link can be used, whichever side opened it.
+	Up()
+	// Down is told that a link ended that was up: nil says that either side
+	// closed it in good order.
+	Down(host string, err error)
 }
 
 // Credentials are a user name and a password. Its String hides the password.
@@ -109,6 +127,17 @@ type Subscription struct {
 	Reply    string // reply listeners only (no Sources): the wanted address; Listener.Address is the answer
 	Instance string // unique and stable: the same after a reconnect, so that private queues (fanout) get the same name
 	Prefetch int    // unsettled deliveries at most, for each source; never 0
+
+	// AtMostOnce says that the receiver settles before it handles. A driver which
+	// itself gives messages again after a lost link does not give those again that
+	// the receiver may have begun; what a broker does is the broker's affair.
+	AtMostOnce bool
+
+	// Deliver, of reply listeners only, may be called with each delivery instead
+	// of giving it to Poll, on the goroutine that received it: a driver for which
+	// that saves a hand-over between goroutines does so, the others ignore it.
+	// It does not block. It may be called until Close has returned.
+	Deliver func(d *Delivery)
 }
 
 // Listener receives. It belongs to its Conn and ends with it.

@@ -102,3 +102,62 @@ type DrainError struct{ Running int }
 func (e *DrainError) Error() string {
 	return fmt.Sprintf("draining ended with %d requests in hand: allow more time, or let handlers follow their context", e.Running)
 }
+
+// MemberError says what became of one member's copy of a fanout. Outcome is one
+// of the four outcomes, and not what Unwrap returns: the fanout as a whole has
+// one of its own.
+type MemberError struct {
+	Member  string // the server's name
+	Outcome error
+	Err     error // why
+}
+
+// Error returns member, outcome and reason.
+func (e *MemberError) Error() string {
+	return fmt.Sprintf("server %q: %v: %v", e.Member, e.Outcome, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *MemberError) Unwrap() error { return e.Err }
+
+// FanoutError is the outcome of a fanout that a driver without a broker could
+// not hand to all members. It matches ErrNotSent only if none has a copy, and
+// ErrOutcomeUnknown else: to send it again would be a duplicate for the others.
+// errors.As finds the first *MemberError; Failed has all.
+type FanoutError struct {
+	Members int // how many there were
+	Failed  []*MemberError
+}
+
+// Error returns how many failed, and how.
+func (e *FanoutError) Error() string {
+	text := fmt.Sprintf("%v: %d of %d members", e.outcome(), len(e.Failed), e.Members)
+	for i, m := range e.Failed {
+		if i == 3 {
+			return text + "; …"
+		}
+		text += "; " + m.Error()
+	}
+	return text
+}
+
+// Unwrap returns the members' errors.
+func (e *FanoutError) Unwrap() []error {
+	errs := make([]error, len(e.Failed))
+	for i, m := range e.Failed {
+		errs[i] = m
+	}
+	return errs
+}
+
+// Is makes the error match its outcome.
+func (e *FanoutError) Is(target error) bool { return target == e.outcome() }
+
+func (e *FanoutError) outcome() error {
+	for _, m := range e.Failed {
+		if len(e.Failed) < e.Members || !errors.Is(m.Outcome, ErrNotSent) {
+			return ErrOutcomeUnknown
+		}
+	}
+	return ErrNotSent
+}

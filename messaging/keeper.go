@@ -59,12 +59,22 @@ func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, e
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
+	s.mu.Lock()
+	g := &generation{number: s.number + 1, conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
+	s.mu.Unlock()
 	if err := g.caps.offer(&s.sub); err != nil {
 		s.release(ctx, g)
 		return nil, err
 	}
-	g.listener, err = conn.Listen(ctx, s.sub)
+	sub := s.sub
+	if s.hooks.received != nil {
+		sub.Deliver = func(d *Delivery) {
+			if in := s.accept(s.t.life, g, d); in != nil {
+				s.hooks.received(in)
+			}
+		}
+	}
+	g.listener, err = conn.Listen(ctx, sub)
 	if err != nil {
 		s.release(ctx, g)
 		return nil, err
@@ -114,8 +124,7 @@ func (s *Stream) became(g *generation) bool {
 		s.release(s.work, g)
 		return false
 	}
-	s.number++
-	g.number = s.number
+	s.number = g.number
 	s.gen, s.since, s.why = g, time.Now(), nil
 	s.wake()
 	s.mu.Unlock()

@@ -100,7 +100,7 @@ func (r *callTable) listen(opening chan struct{}) {
 	s, err := r.t.listen(r.t.life, Subscription{
 		Reply:    "reply_" + newID(),
 		Prefetch: replyPrefetch,
-	}, streamHooks{moved: r.moved, failing: r.failing})
+	}, streamHooks{moved: r.moved, failing: r.failing, received: r.receive})
 	r.mu.Lock()
 	r.stream, r.openErr, r.opening = s, err, nil
 	r.mu.Unlock()
@@ -202,6 +202,8 @@ func (t *Transport) ReplyOnce(ctx context.Context, in *Incoming, e *Envelope) er
 	switch {
 	case err == nil:
 		t.refuse.forget(in.ReplyTo) // its owner came back
+	case errors.Is(err, ErrReplyRefused): // the driver knows that the address does not come back
+		t.count.replyRefused.Add(1)
 	case errors.Is(err, ErrNoRoute) && t.refuse.has(in.ReplyTo):
 		return t.refused(to)
 	}

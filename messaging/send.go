@@ -135,7 +135,7 @@ func (t *Transport) recycle(m *Message) {
 func (t *Transport) encode(ctx context.Context, m *Message, e *Envelope, o *SendOptions, caps *Capabilities, call bool) error {
 	m.Reset()
 	m.TTL, m.Priority, m.OrderKey = o.TTL, o.Priority, o.OrderKey
-	m.Durable, m.Mandatory, m.Ensure = o.Durable, o.Mandatory, o.Ensure
+	m.Durable, m.Mandatory, m.Ensure, m.Call = o.Durable, o.Mandatory, o.Ensure, call
 	if err := caps.allow(m); err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 
 // Stats are a Transport's numbers. Counters only grow; gauges are of the moment.
 type Stats struct {
-	Conns        int    `json:"conns"`         // open now, for sending and listening
+	Conns        int    `json:"conns"`         // open now, for sending and listening; without a broker, the links too
 	InFlight     int    `json:"in_flight"`     // sends whose outcome is not known yet
 	Calls        int    `json:"calls"`         // calls that wait now
 	Streams      int    `json:"streams"`       // open now

@@ -42,8 +42,9 @@ type Stream struct {
 
 // streamHooks tell the reply table what it must know of its stream.
 type streamHooks struct {
-	moved   func(from string) // the reply address is another one now
-	failing func(err error)   // the first connection cannot be opened yet
+	moved    func(from string)  // the reply address is another one now
+	failing  func(err error)    // the first connection cannot be opened yet
+	received func(in *Incoming) // a message came; if nil, or the driver cannot call it, Poll returns it
 }
 
 // generation is one connection of a stream, with what it listens with.
@@ -183,6 +184,18 @@ func (s *Stream) Poll(ctx context.Context) (*Incoming, error) {
 		case <-s.gone(g):
 		}
 	}
+}
+
+// Address returns the address at which a subscription with Reply receives over
+// its present connection, in the form in which it is sent to; empty while there
+// is no connection, and for other subscriptions.
+func (s *Stream) Address() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gen == nil {
+		return ""
+	}
+	return s.gen.address
 }
 
 func (s *Stream) pollError(err error) error {

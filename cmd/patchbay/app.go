@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"strings"
@@ -113,7 +114,7 @@ func logDial(log *slog.Logger) func(host string, attempt int, took time.Duration
 	return func(_ string, attempt int, _ time.Duration, err error) {
 		switch {
 		case err == nil:
-		case attempt == 1:
+		case attempt == 1 && !errors.Is(err, messaging.ErrNoRoute): // that nobody is there yet is usual without a broker
 			log.Warn("waiting for a connection", "error", err)
 		default:
 			log.Debug("waiting for a connection", "attempt", attempt, "error", err)

@@ -40,8 +40,10 @@ Levels are must (every driver owes it), cap (declared capabilities) and fault (l
 that break). The faults are made by a proxy that the program puts before each host,
 without privileges, or by the in-memory driver itself; what needs a broker's
 console (a restart, a memory alarm) is skipped, and says so. fake:// tests a broker
-of its own.`,
+of its own. For zmq:// the program is all the nodes: its URL names hosts of this
+machine, 12 at least, or none.`,
 		Example: `  patchbay conformance
+  patchbay conformance --url zmq://
   patchbay conformance --url rabbit://guest:guest@localhost/ --level must --json report.json
   patchbay conformance --run '^call_' --list`,
 		Args: cobra.NoArgs,

@@ -76,6 +76,7 @@ func TestWithHeartbeat(t *testing.T) {
 		{"rabbit://host/", "rabbit://host/?heartbeat_timeout_threshold=2", 6 * time.Second},
 		{"rabbit://host/?a=b", "rabbit://host/?a=b&heartbeat_timeout_threshold=2", 6 * time.Second},
 		{"rabbit://host/?heartbeat_timeout_threshold=7", "rabbit://host/?heartbeat_timeout_threshold=7", 0},
+		{"amqp1://host/", "amqp1://host/?idle_timeout=2", 2 * time.Second},
 	} {
 		u, err := messaging.ParseURL(tt.url)
 		if err != nil {

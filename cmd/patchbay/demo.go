@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchbay-go/patchbay/internal/freeport"
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/rpc"
 )
@@ -30,16 +31,26 @@ func (a *app) demoCommand() *cobra.Command {
 		Long: `Start three servers and a client in this process and tell, in plain words, what
 happens to requests sent to a topic, to one server by name, and to all of them.
 
-Without --url everything happens in memory and nothing need be installed. With
-a broker's URL the same program runs over that broker.`,
+Without --url they talk over ZeroMQ, through sockets of this machine, and nothing
+need be installed. With a broker's URL the same program runs over that broker, and
+with fake:// in memory.`,
 		Example: `  patchbay demo
+  patchbay demo --url fake://
   patchbay demo --url rabbit://guest:guest@localhost/`,
 		Args: cobra.NoArgs,
 	}
-	url := cmd.Flags().String("url", "fake://", "transport `URL`")
+	url := cmd.Flags().String("url", "", "transport `URL` (default zmq:// on free ports of this machine)")
 	cmd.RunE = a.action(func(ctx context.Context, _ []string) error {
+		if *url == "" {
+			here, release, err := zmqHere(ctx, len(demoServers()))
+			if err != nil {
+				return err
+			}
+			defer release()
+			*url = here
+		}
 		return a.withTransport(ctx, a.byURL(*url), quiet, func(t *messaging.Transport) error {
-			d := &demo{app: a, out: a.stdout.w, url: *url, tally: newTally()}
+			d := &demo{app: a, out: a.stdout.w, url: *url, caller: t, tally: newTally()}
 			d.client = rpc.NewClient(t, messaging.Target{Topic: demoTopic}, &rpc.ClientOptions{Timeout: demoTimeout})
 			return d.withServers(ctx, demoServers(), func() error { return d.play(ctx) })
 		})
@@ -47,11 +58,22 @@ a broker's URL the same program runs over that broker.`,
 	return cmd
 }
 
+// zmqHere returns a URL of n endpoints of this machine where nobody listens, and a
+// function that gives them up.
+func zmqHere(ctx context.Context, n int) (string, func(), error) {
+	hosts, release, err := freeport.Reserve(ctx, n)
+	if err != nil {
+		return "", nil, err
+	}
+	return "zmq://" + strings.Join(hosts, ",") + "/", release, nil
+}
+
 // demo is one performance. Each step checks what it claims.
 type demo struct {
 	app    *app
 	out    io.Writer
 	url    string
+	caller *messaging.Transport
 	client *rpc.Client
 	tally  *tally
 }
@@ -107,6 +129,9 @@ func (d *demo) play(ctx context.Context) error {
 Three servers, %s, listen on the topic %q.
 Each of them could be a process on another machine. A client sends them requests.`,
 		u, strings.Join(demoServers(), ", "), demoTopic)
+	if err := d.await(ctx); err != nil {
+		return fmt.Errorf("playing the demo: %w", err)
+	}
 
 	for _, act := range []func(context.Context) error{d.toTopic, d.toServer, d.toAll, d.whenItFails} {
 		ctx, cancel := context.WithTimeout(ctx, demoTimeout)
@@ -118,13 +143,21 @@ Each of them could be a process on another machine. A client sends them requests
 	}
 	d.say(`
 That is all there is: call, cast and fanout, to a topic, a server or everybody.
-The same over a broker of yours, in two terminals:
+The same in two terminals:
 
   patchbay serve --url URL --topic calculator
   patchbay call  --url URL --topic calculator add a:=2 b:=3
 
-where URL is, for example, rabbit://guest:guest@localhost/`)
+where URL is zmq://127.0.0.1:9501/ or, with a broker, rabbit://guest:guest@localhost/`)
 	return nil
+}
+
+// await waits until the client reaches all servers: without a broker it is the one
+// that links to them.
+func (d *demo) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
+	defer cancel()
+	return d.caller.Await(ctx, messaging.Target{Topic: demoTopic}.Address(), len(demoServers()))
 }
 
 // toTopic is case 1: exactly one of the servers handles each request.

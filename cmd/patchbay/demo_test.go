@@ -18,6 +18,7 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("exit %d, %s", got.code, got.stderr)
 	}
 	text := regexp.MustCompile(`(?m)^     (alpha|bravo|charlie) .*$`).ReplaceAllString(got.stdout, "     $1 …")
+	text = regexp.MustCompile(`over zmq://127\.0\.0\.1:\d+,127\.0\.0\.1:\d+,127\.0\.0\.1:\d+/\n`).ReplaceAllString(text, "over zmq://…\n")
 	want, err := os.ReadFile("testdata/demo.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -35,6 +36,13 @@ func TestDemo(t *testing.T) {
 		if len(line) > 100 || strings.TrimRight(line, " ") != line {
 			t.Errorf("line %d is not pretty: %q", i+1, line)
 		}
+	}
+}
+
+func TestDemoInMemory(t *testing.T) {
+	got := patchbay(t, all.Registry(), "demo", "--url", "fake://")
+	if got.code != 0 || got.stderr != "" || !strings.HasPrefix(got.stdout, "Patchbay over fake://\n") {
+		t.Errorf("exit %d, %s%s", got.code, got.stderr, got.stdout)
 	}
 }
 

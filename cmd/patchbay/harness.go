@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,11 +19,16 @@ import (
 
 // heartbeat is what a broker and we tell each other at least every so many
 // seconds, unless the URL says otherwise: so a black hole is noticed soon.
-const (
-	heartbeatOption = "heartbeat_timeout_threshold"
-	heartbeat       = 2
-	missed          = 3 // heartbeats, after which the link is lost
-)
+const heartbeat = 2
+
+// heartbeatOf returns a driver's option for it, and after how many of them that
+// were missed a link is lost.
+func heartbeatOf(scheme string) (option string, missed int) {
+	if scheme == "amqp1" {
+		return "idle_timeout", 1
+	}
+	return "heartbeat_timeout_threshold", 3
+}
 
 // harness returns what the suite needs to test a URL, with all the faults that
 // can be made from here. Its closer ends the proxies.
@@ -39,11 +45,15 @@ func (a *app) harness(ctx context.Context, rawURL string) (conformance.Harness, 
 			_, query, _ := strings.Cut(rawURL, "?")
 			return fakeharness.New(fakeharness.Options{Query: query, Transport: opts}), none, nil
 		}
-	case "rabbit", "kombu": // not with TLS: a proxy has another name than the certificate
+	case "rabbit", "kombu", "amqp1": // not with TLS: a proxy has another name than the certificate
 		if err := a.reach(ctx, rawURL); err != nil {
 			return conformance.Harness{}, none, err
 		}
 		return a.proxiedHarness(ctx, u, rawURL, opts)
+	case "zmq":
+		if slices.IndexFunc(u.Query, func(o messaging.QueryOption) bool { return slices.Contains(zmqOwn(), o.Name) }) < 0 {
+			return a.zmqHarness(ctx, u, rawURL, opts)
+		}
 	}
 	return conformance.FromURL(a.registry, rawURL, opts), none, nil
 }
@@ -56,7 +66,7 @@ func (a *app) reach(ctx context.Context, rawURL string) error {
 	return a.withTransport(ctx, a.byURL(rawURL), quiet, func(t *messaging.Transport) error { return t.Connect(ctx) })
 }
 
-// proxiedHarness puts a proxy before each host of a RabbitMQ.
+// proxiedHarness puts a proxy before each host of a broker.
 func (a *app) proxiedHarness(ctx context.Context, u *messaging.URL, rawURL string, opts *messaging.Options) (conformance.Harness, func() error, error) {
 	silence, rawURL := withHeartbeat(u, rawURL)
 	hosts := u.Hosts
@@ -101,8 +111,9 @@ func (a *app) proxiedHarness(ctx context.Context, u *messaging.URL, rawURL strin
 // a transport takes to notice that its peer is silent, or 0 if that is too long
 // to wait for.
 func withHeartbeat(u *messaging.URL, rawURL string) (time.Duration, string) {
+	option, missed := heartbeatOf(u.Scheme)
 	for _, o := range u.Query {
-		if o.Name == heartbeatOption {
+		if o.Name == option {
 			return 0, rawURL
 		}
 	}
@@ -110,7 +121,7 @@ func withHeartbeat(u *messaging.URL, rawURL string) (time.Duration, string) {
 	if strings.Contains(rawURL, "?") {
 		separator = "&"
 	}
-	return missed * heartbeat * time.Second, fmt.Sprintf("%s%s%s=%d", rawURL, separator, heartbeatOption, heartbeat)
+	return time.Duration(missed*heartbeat) * time.Second, fmt.Sprintf("%s%s%s=%d", rawURL, separator, option, heartbeat)
 }
 
 // proxied is a driver that dials proxies instead of the hosts behind them.

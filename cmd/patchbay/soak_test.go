@@ -36,34 +36,49 @@ func TestCastsSurviveTheBroker(t *testing.T) {
 	for _, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
 			url := broker.VHost(t) + "?amqp_durable_queues=true"
-			server := startServer(t, "--url", url, "--topic", "t", "--server", "s1", "--ack", "late", "--workers", "1") // one, so that a queue builds up
-			client := newClient(t, url).Prepare(rpc.WithTimeout(outagePatience))
-			mustCall(t, client, "before the outage") // the reply listener is one of those that must come back
-
-			c := &soak{client: client, halfway: make(chan struct{})}
-			var wg sync.WaitGroup
-			for range soakWorkers {
-				wg.Go(func() { c.run(t.Context()) })
-			}
-			<-c.halfway
-			if err := errors.Join(o.stop(t.Context()), o.up(t.Context())); err != nil {
-				t.Fatal(err)
-			}
-			allReceive(t, url, client, server)
-			wg.Wait()
-
-			t.Logf("%d casts: %d accepted, %d unknown", soakCasts, len(c.accepted), len(c.unknown))
-			for _, err := range c.failed {
-				t.Errorf("a cast was neither accepted nor unknown: %v", err)
-			}
-			if len(c.accepted) < soakCasts/2 {
-				t.Errorf("only %d of %d casts were accepted", len(c.accepted), soakCasts)
-			}
-			server.stdout.await(t, "all accepted casts to be handled", func(lines []string) bool {
-				return len(c.missing(announcements(t, lines, "record"))) == 0
-			})
+			survive(t, url, newClient(t, url), o.stop, o.up)
 		})
 	}
+}
+
+// TestDurableCastsSurviveAnAMQP1Broker is the same over AMQP 1.0, where a message
+// is durable if the client says so.
+func TestDurableCastsSurviveAnAMQP1Broker(t *testing.T) {
+	onAMQP1(t, func(t *testing.T, broker *brokertest.Broker, url string) {
+		survive(t, url, newClient(t, url).Prepare(rpc.WithDurable(true)), broker.Kill, broker.Start)
+	})
+}
+
+// survive has a server that acknowledges late, and casts to it while the broker
+// goes away and comes back.
+func survive(t *testing.T, url string, client *rpc.Client, stop, up func(context.Context) error) {
+	t.Helper()
+	server := startServer(t, "--url", url, "--topic", "t", "--server", "s1", "--ack", "late", "--workers", "1") // one, so that a queue builds up
+	client = client.Prepare(rpc.WithTimeout(outagePatience))
+	mustCall(t, client, "before the outage") // the reply listener is one of those that must come back
+
+	c := &soak{client: client, halfway: make(chan struct{})}
+	var wg sync.WaitGroup
+	for range soakWorkers {
+		wg.Go(func() { c.run(t.Context()) })
+	}
+	<-c.halfway
+	if err := errors.Join(stop(t.Context()), up(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	allReceive(t, url, client, server)
+	wg.Wait()
+
+	t.Logf("%d casts: %d accepted, %d unknown", soakCasts, len(c.accepted), len(c.unknown))
+	for _, err := range c.failed {
+		t.Errorf("a cast was neither accepted nor unknown: %v", err)
+	}
+	if len(c.accepted) < soakCasts/2 {
+		t.Errorf("only %d of %d casts were accepted", len(c.accepted), soakCasts)
+	}
+	server.stdout.await(t, "all accepted casts to be handled", func(lines []string) bool {
+		return len(c.missing(announcements(t, lines, "record"))) == 0
+	})
 }
 
 const (

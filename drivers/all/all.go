@@ -7,8 +7,12 @@ import (
 	"context"
 	"strings"
 
+	"github.com/patchbay-go/patchbay/drivers/amqp1"
 	"github.com/patchbay-go/patchbay/drivers/fake"
 	"github.com/patchbay-go/patchbay/drivers/rabbit"
+	"github.com/patchbay-go/patchbay/drivers/zmq"
+	"github.com/patchbay-go/patchbay/drivers/zmq/discovery/gossip"
+	"github.com/patchbay-go/patchbay/drivers/zmq/discovery/redis"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -17,9 +21,11 @@ import (
 // "kombu" is oslo.messaging's other name for "rabbit".
 func Registry() messaging.Registry {
 	return messaging.Registry{
+		"amqp1":  amqp1.Open,
 		"fake":   fake.New(nil).Open,
 		"kombu":  kombu,
 		"rabbit": rabbit.Open,
+		"zmq":    zmq.Opener(redis.Backend(), gossip.Backend()),
 	}
 }
 

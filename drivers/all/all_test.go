@@ -26,7 +26,7 @@ func open(t *testing.T, r messaging.Registry, url string) *messaging.Transport {
 }
 
 func TestEveryDriverOpensWithoutABroker(t *testing.T) {
-	for _, url := range []string{"fake://", "rabbit://localhost/", "rabbit+tls://localhost/", "kombu://localhost/", "kombu+tls://localhost/"} {
+	for _, url := range []string{"fake://", "rabbit://localhost/", "rabbit+tls://localhost/", "kombu://localhost/", "kombu+tls://localhost/", "amqp1://localhost/", "amqp1+tls://localhost/"} {
 		t.Run(url, func(t *testing.T) { open(t, all.Registry(), url) })
 	}
 }

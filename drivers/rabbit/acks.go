@@ -41,36 +41,38 @@ type ack struct {
 	multiple bool // all up to tag
 }
 
-// add notes a delivery. Tags grow.
-func (a *acks) add(tag uint64) {
+// add notes a delivery, and returns how many are not settled. Tags grow.
+func (a *acks) add(tag uint64) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.open = append(a.open, delivered{tag: tag})
+	return len(a.open) - a.gone
 }
 
-// ack notes that a delivery is to be acknowledged.
-func (a *acks) ack(tag uint64) { a.set(tag, ackGiven) }
+// ack notes that a delivery is to be acknowledged, and returns how many are.
+func (a *acks) ack(tag uint64) int { return a.set(tag, ackGiven) }
 
 // remove notes that the broker was told something else about a delivery: never
 // before it was, or flush might acknowledge what is below.
 func (a *acks) remove(tag uint64) { a.set(tag, gone) }
 
-func (a *acks) set(tag uint64, s settled) {
+func (a *acks) set(tag uint64, s settled) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i, ok := slices.BinarySearchFunc(a.open, tag, func(d delivered, t uint64) int { return cmp.Compare(d.tag, t) })
 	if !ok || a.open[i].state != unsettled {
-		return
+		return a.acked
 	}
 	a.open[i].state = s
 	if s == ackGiven {
 		a.acked++
-		return
+		return a.acked
 	}
 	if a.gone++; a.gone > maxGone {
 		a.open = slices.DeleteFunc(a.open, func(d delivered) bool { return d.state == gone })
 		a.gone = 0
 	}
+	return a.acked
 }
 
 // flush returns what to write, in order, and forgets what it covers. The

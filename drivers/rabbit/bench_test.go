@@ -165,7 +165,7 @@ func driverCalls(b *testing.B, br *broker) func(*testing.B) error {
 	}()
 	return func(b *testing.B) error {
 		id, done := c.begin()
-		err := clientOut.Send(b.Context(), a, &messaging.Message{CorrelationID: id, ReplyTo: reply.Direct, Body: body, TTL: time.Minute}, ignore{})
+		err := clientOut.Send(b.Context(), a, &messaging.Message{CorrelationID: id, ReplyTo: reply.Direct, Body: body, TTL: time.Minute, Call: true}, ignore{})
 		if err == nil {
 			<-done
 		}
@@ -182,12 +182,12 @@ func BenchmarkConfirmed(b *testing.B) {
 	for _, inFlight := range []int{1, 64} {
 		b.Run("library/"+strconv.Itoa(inFlight), func(b *testing.B) {
 			br := newBroker(b)
-			ch, queue := rawChannel(b, br), sink(b, br)
+			ch, to := rawChannel(b, br), sink(b, br)
 			if err := ch.Confirm(false); err != nil {
 				b.Fatal(err)
 			}
 			measure(b, inFlight, func(b *testing.B) error {
-				dc, err := ch.PublishWithDeferredConfirmWithContext(b.Context(), "", queue, false, false, amqp.Publishing{Body: body})
+				dc, err := ch.PublishWithDeferredConfirmWithContext(b.Context(), to.Exchange, to.Topic, false, false, amqp.Publishing{Body: body})
 				if err == nil {
 					dc.Wait()
 				}
@@ -196,12 +196,12 @@ func BenchmarkConfirmed(b *testing.B) {
 		})
 		b.Run("driver/"+strconv.Itoa(inFlight), func(b *testing.B) {
 			br := newBroker(b)
-			out, queue := dial(b, br, ""), sink(b, br)
+			out, to := dial(b, br, ""), sink(b, br)
 			pool := sync.Pool{New: func() any { return make(result, 1) }}
 			measure(b, inFlight, func(b *testing.B) error {
 				r := pool.Get().(result)
 				defer pool.Put(r)
-				err := out.Send(b.Context(), messaging.Address{Kind: messaging.KindReply, Direct: queue}, &messaging.Message{Body: body}, r)
+				err := out.Send(b.Context(), to, &messaging.Message{Body: body}, r)
 				if err != nil {
 					return err
 				}
@@ -215,7 +215,7 @@ func BenchmarkConfirmed(b *testing.B) {
 func BenchmarkPipelined(b *testing.B) {
 	b.Run("library", func(b *testing.B) {
 		br := newBroker(b)
-		ch, queue := rawChannel(b, br), sink(b, br)
+		ch, to := rawChannel(b, br), sink(b, br)
 		if err := ch.Confirm(false); err != nil {
 			b.Fatal(err)
 		}
@@ -227,7 +227,7 @@ func BenchmarkPipelined(b *testing.B) {
 			}
 		})
 		measure(b, 1, func(b *testing.B) error {
-			dc, err := ch.PublishWithDeferredConfirmWithContext(b.Context(), "", queue, false, false, amqp.Publishing{Body: body})
+			dc, err := ch.PublishWithDeferredConfirmWithContext(b.Context(), to.Exchange, to.Topic, false, false, amqp.Publishing{Body: body})
 			window <- dc
 			return err
 		})
@@ -236,23 +236,30 @@ func BenchmarkPipelined(b *testing.B) {
 	})
 	b.Run("driver", func(b *testing.B) {
 		br := newBroker(b)
-		out, queue := dial(b, br, ""), sink(b, br)
+		out, to := dial(b, br, ""), sink(b, br)
 		measure(b, 1, func(b *testing.B) error {
-			return out.Send(b.Context(), messaging.Address{Kind: messaging.KindReply, Direct: queue}, &messaging.Message{Body: body}, ignore{})
+			return out.Send(b.Context(), to, &messaging.Message{Body: body}, ignore{})
 		})
 	})
 }
 
-// sink returns a queue that keeps little of what it gets.
-func sink(b *testing.B, br *broker) string {
+// sink returns the address of a queue that keeps little of what it gets.
+func sink(b *testing.B, br *broker) messaging.Address {
 	b.Helper()
-	name := topic().Topic
+	to := topic()
 	br.raw(b, func(ch *amqp.Channel) {
-		if _, err := ch.QueueDeclare(name, false, false, false, false, amqp.Table{"x-max-length": 100}); err != nil {
+		_, err := ch.QueueDeclare(to.Topic, false, false, false, false, amqp.Table{"x-max-length": 100})
+		if err == nil {
+			err = ch.ExchangeDeclare(to.Exchange, amqp.ExchangeTopic, false, false, false, false, nil)
+		}
+		if err == nil {
+			err = ch.QueueBind(to.Topic, to.Topic, to.Exchange, false, nil)
+		}
+		if err != nil {
 			b.Fatal(err)
 		}
 	})
-	return name
+	return to
 }
 
 func rawChannel(b *testing.B, br *broker) *amqp.Channel {

@@ -12,6 +12,7 @@ type sent struct {
 	c     messaging.Completion // nil: nobody wants to know, or was told already
 	id    string               // message-id, by which a return finds it; empty: not mandatory
 	bytes int
+	done  bool // confirmed before an earlier one was
 }
 
 // confirms are the publishes of one channel that wait for their outcome, in
@@ -64,7 +65,7 @@ func (w *confirms) returned(id string) (sent, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := w.head; i < len(w.queue); i++ {
-		if s := &w.queue[i]; s.id == id && id != "" {
+		if s := &w.queue[i]; s.id == id && id != "" && !s.done {
 			told := *s
 			s.c, s.id = nil, ""
 			return told, true
@@ -73,14 +74,36 @@ func (w *confirms) returned(id string) (sent, bool) {
 	return sent{}, false
 }
 
-// confirmed removes the publishes up to number, appending them to out. The
-// library gives confirmations in order, one each; if it left one out, that
-// publish is returned as well, before the last.
-func (w *confirms) confirmed(number uint64, out []sent) []sent {
+// confirmed takes the publish with that number, or all up to it that are not
+// done, and appends them to out. The broker may confirm the later one first.
+func (w *confirms) confirmed(number uint64, multiple bool, out []sent) []sent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.head < len(w.queue) && w.first <= number {
-		out = append(out, w.queue[w.head])
+	waiting := w.queue[w.head:]
+	if n := w.first + uint64(len(waiting)); multiple && (number == 0 || number >= n) {
+		number = n - 1 // 0 is all, by the specification
+	}
+	i := number - w.first
+	if number < w.first || i >= uint64(len(waiting)) {
+		return out // was never published, or is told
+	}
+	from := i
+	if multiple {
+		from = 0
+	}
+	for ; from <= i; from++ {
+		if s := &waiting[from]; !s.done {
+			out = append(out, *s)
+			*s = sent{done: true}
+		}
+	}
+	w.pass()
+	return out
+}
+
+// pass forgets the first ones that are done. w.mu is held.
+func (w *confirms) pass() {
+	for w.head < len(w.queue) && w.queue[w.head].done {
 		w.queue[w.head] = sent{}
 		w.head++
 		w.first++
@@ -88,14 +111,18 @@ func (w *confirms) confirmed(number uint64, out []sent) []sent {
 	if w.head == len(w.queue) {
 		w.queue, w.head = w.queue[:0], 0
 	}
-	return out
 }
 
-// end removes and returns all; nothing can be added any more.
+// end removes and returns all that are not done; nothing can be added any more.
 func (w *confirms) end() []sent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	rest := w.queue[w.head:]
+	var rest []sent
+	for _, s := range w.queue[w.head:] {
+		if !s.done {
+			rest = append(rest, s)
+		}
+	}
 	w.queue, w.head, w.ended = nil, 0, true
 	return rest
 }

@@ -8,20 +8,20 @@ import (
 )
 
 // TestConfirms publishes, returns and confirms in any order that a broker may,
-// and checks that each publish comes out once, in order, and that a return
-// finds the right one.
+// and checks that each publish comes out once, and that a return finds the
+// right one.
 func TestConfirms(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := confirms{first: 1}
-		var published, confirmed, returned int // numbers, from 1
-		told := map[int]bool{}
+		published := 0 // numbers, from 1
+		out, told := map[int]bool{}, map[int]bool{}
 		id := func(n int) string { return strconv.Itoa(n % 3) } // ids may repeat
-		out := func(rest []sent) {
+		come := func(rest []sent) {
 			for _, s := range rest {
-				confirmed++
-				if s.bytes != confirmed {
-					t.Fatalf("publish %d came out, want %d", s.bytes, confirmed)
+				if out[s.bytes] {
+					t.Fatalf("publish %d came out again", s.bytes)
 				}
+				out[s.bytes] = true
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -36,38 +36,52 @@ func TestConfirms(t *testing.T) {
 					t.Fatal("not added and removed")
 				}
 			},
-			"return": func(t *rapid.T) { // the next that can be; the broker skips some
-				returned = max(returned, confirmed) + 1
-				if returned > published {
-					returned--
-					return
-				}
-				first := 0 // told are those with that id which were not yet
-				for n := confirmed + 1; n <= published && first == 0; n++ {
-					if !told[n] && id(n) == id(returned) {
+			"return": func(t *rapid.T) {
+				wanted, first := id(rapid.IntRange(0, 2).Draw(t, "id")), 0
+				for n := 1; n <= published && first == 0; n++ {
+					if !out[n] && !told[n] && id(n) == wanted {
 						first = n
 					}
 				}
-				s, ok := w.returned(id(returned))
-				if !ok || s.bytes != first {
-					t.Fatalf("returned id %s found %d, %v; want %d", id(returned), s.bytes, ok, first)
+				s, ok := w.returned(wanted)
+				if ok != (first > 0) || s.bytes != first {
+					t.Fatalf("returned id %s found %d, %v; want %d", wanted, s.bytes, ok, first)
 				}
 				told[first] = true
 			},
 			"confirm": func(t *rapid.T) {
-				if confirmed == published {
+				var waits []int
+				for n := 1; n <= published; n++ {
+					if !out[n] {
+						waits = append(waits, n)
+					}
+				}
+				if len(waits) == 0 {
 					return
 				}
-				n := rapid.IntRange(confirmed+1, published).Draw(t, "number")
-				out(w.confirmed(uint64(n), nil))
-				if confirmed != n {
-					t.Fatalf("%d came out, want all up to %d", confirmed, n)
+				n, multiple := rapid.SampledFrom(waits).Draw(t, "number"), rapid.Bool().Draw(t, "multiple")
+				took := w.confirmed(uint64(n), multiple, nil)
+				come(took)
+				want := 1
+				if multiple {
+					want = 0
+					for _, waiting := range waits {
+						if waiting <= n {
+							want++
+						}
+					}
+				}
+				if len(took) != want || !out[n] {
+					t.Fatalf("confirming %d, multiple %v: %d came out, want %d", n, multiple, len(took), want)
+				}
+				if again := w.confirmed(uint64(n), false, nil); len(again) > 0 {
+					t.Fatalf("%d came out again", n)
 				}
 			},
 		})
-		out(w.end())
-		if confirmed != published {
-			t.Fatalf("%d of %d came out", confirmed, published)
+		come(w.end())
+		if len(out) != published {
+			t.Fatalf("%d of %d came out", len(out), published)
 		}
 		if w.add(sent{}) || w.remove() {
 			t.Fatal("added after the end")
@@ -82,5 +96,26 @@ func TestReturnOfNothing(t *testing.T) {
 		if s, ok := w.returned(id); ok {
 			t.Errorf("id %q found %+v", id, s)
 		}
+	}
+}
+
+func TestConfirmationsOfNothing(t *testing.T) {
+	w := confirms{first: 1}
+	for _, multiple := range []bool{false, true} {
+		for _, number := range []uint64{0, 1, 1 << 63} {
+			if out := w.confirmed(number, multiple, nil); len(out) > 0 {
+				t.Errorf("number %d: %d came out", number, len(out))
+			}
+		}
+	}
+	w.add(sent{bytes: 1})
+	w.add(sent{bytes: 2})
+	for _, number := range []uint64{0, 3, 1 << 63} {
+		if out := w.confirmed(number, false, nil); len(out) > 0 {
+			t.Errorf("number %d: %d came out", number, len(out))
+		}
+	}
+	if out := w.confirmed(0, true, nil); len(out) != 2 { // all, by the specification
+		t.Errorf("%d came out, want 2", len(out))
 	}
 }

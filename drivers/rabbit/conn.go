@@ -8,6 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/patchbay-go/patchbay/internal/coalesce"
+	"github.com/patchbay-go/patchbay/internal/gate"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -30,21 +31,26 @@ const (
 // goroutines of the conn, which await waits for, and closing the socket ends
 // them all.
 //
-// Lock order: lane.mu before confirms.mu; no other two are held together.
+// Lock order: opening, lane.mu or session.write, then frames.mu or confirms.mu; no other two are held
+// together.
 type conn struct {
 	o      *options
 	host   string
 	raw    *coalesce.Conn
-	amqp   *amqp.Connection
+	frames *frames          // over raw
+	amqp   *amqp.Connection // over frames
 	caps   messaging.Capabilities
 	memory *memory // of all connections of the driver
 	window int
 	write  time.Duration // the write timeout
 
-	gate    gate
-	direct  *publisher // all but fanouts
+	gate    gate.Gate
+	direct  *publisher
 	fanout  *publisher
+	grouped *publisher // calls and replies
 	control *control
+
+	opening sync.Mutex // held while a channel is opened
 
 	life context.Context //nolint:containedctx // ends with the connection
 	end  context.CancelFunc
@@ -59,15 +65,16 @@ type conn struct {
 
 var _ messaging.Conn = (*conn)(nil)
 
-func newConn(ctx context.Context, d *driver, host string, raw *coalesce.Conn, opened *amqp.Connection) *conn {
+func newConn(ctx context.Context, d *driver, host string, f *frames, opened *amqp.Connection) *conn {
 	version, _ := opened.Properties["version"].(string)
 	c := &conn{
-		o: d.o, host: host, raw: raw, amqp: opened, memory: d.memory, window: d.window, write: d.writeTimeout(),
+		o: d.o, host: host, raw: f.Conn, frames: f, amqp: opened, memory: d.memory, window: d.window, write: d.writeTimeout(),
 		caps: d.o.capabilities(version),
 		done: make(chan struct{}),
 	}
-	c.gate.maxCount, c.gate.maxBytes = d.window, windowBytes
-	c.direct, c.fanout, c.control = newPublisher(c), newPublisher(c), newControl(c)
+	c.gate.MaxCount, c.gate.MaxBytes = d.window, windowBytes
+	c.direct, c.fanout, c.grouped = newPublisher(c, false), newPublisher(c, false), newPublisher(c, true)
+	c.control = newControl(c)
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	blocked := opened.NotifyBlocked(make(chan amqp.Blocking))
 	closed := opened.NotifyClose(make(chan *amqp.Error, 1))
@@ -110,17 +117,20 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 	if err := c.prepare(ctx, to, r, m.Ensure); err != nil {
 		return err
 	}
-	if err := c.gate.enter(ctx, len(m.Body)); err != nil {
+	if err := c.gate.Enter(ctx, len(m.Body)); err != nil {
 		return err
 	}
 	p := c.direct
-	if to.Fanout {
+	switch {
+	case to.Fanout:
 		p = c.fanout
+	case (m.Call || to.Kind == messaging.KindReply) && m.OrderKey == "" && !c.o.lasting():
+		p = c.grouped
 	}
 	mandatory := m.Mandatory && (to.Kind != messaging.KindReply || c.o.directMandatory)
-	err := p.publish(ctx, r, publishing(m), mandatory, sent{to: to, c: done, bytes: len(m.Body)})
+	err := p.publish(ctx, r, m, mandatory, sent{to: to, c: done, bytes: len(m.Body)})
 	if err != nil {
-		c.gate.leave(1, len(m.Body))
+		c.gate.Leave(1, len(m.Body))
 	}
 	return err
 }
@@ -158,7 +168,7 @@ func (c *conn) watch(blocked <-chan amqp.Blocking, closed <-chan *amqp.Error) {
 			} else {
 				c.raw.SetWriteTimeout(c.write)
 			}
-			c.gate.block(b.Active)
+			c.gate.Block(b.Active)
 		case e := <-closed:
 			c.fail(c.why(e))
 			return
@@ -196,7 +206,7 @@ func (c *conn) fail(err error) {
 		return
 	}
 	c.end()
-	c.gate.shut(err)
+	c.gate.Shut(err)
 	c.raw.Abort() // frees the library, if it is in a Write
 }
 
@@ -253,10 +263,10 @@ func (c *conn) Close(ctx context.Context) error {
 	c.mu.Lock()
 	c.leaving = true
 	c.mu.Unlock()
-	c.gate.shut(c.closed())
+	c.gate.Shut(c.closed())
 	if c.Err() == nil {
 		select {
-		case <-c.gate.empty():
+		case <-c.gate.Empty():
 		case <-c.done:
 		case <-ctx.Done():
 		}

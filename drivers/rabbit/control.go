@@ -39,11 +39,11 @@ func (t *control) do(ctx context.Context, f func(*amqp.Channel) error) error {
 	return t.c.await(ctx, func() error {
 		defer func() { <-t.turn }()
 		if t.ch == nil || t.ch.IsClosed() {
-			ch, err := t.c.amqp.Channel()
+			ch, err := t.c.openChannel(&told{})
 			if err != nil {
 				return err
 			}
-			t.ch = ch
+			t.ch = ch.lib
 		}
 		return f(t.ch)
 	})

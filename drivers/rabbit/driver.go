@@ -19,6 +19,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/patchbay-go/patchbay/internal/coalesce"
+	"github.com/patchbay-go/patchbay/internal/tlsurl"
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/wire"
 )
@@ -38,6 +39,8 @@ type driver struct {
 	tls    *tls.Config // nil: none
 	memory *memory
 	window int
+
+	maxBody int64 // Options.MaxMessage
 }
 
 var _ messaging.Driver = (*driver)(nil)
@@ -51,7 +54,7 @@ func Open(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging
 	o = o.WithDefaults()
 	r := u.Options()
 	opts := readOptions(u, r)
-	tlsConfig, err := readTLS(u.Scheme, o.TLS, r)
+	tlsConfig, err := tlsurl.Read(readScheme(u, r), o.TLS, r)
 	if err := errors.Join(r.Err(), err); err != nil {
 		return nil, nil, err
 	}
@@ -59,7 +62,18 @@ func Open(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging
 	if opts.wire == wireNative {
 		codecs[0], codecs[1] = codecs[1], codecs[0]
 	}
-	return &driver{o: opts, tls: tlsConfig, memory: newMemory(opts), window: max(1, o.Window)}, codecs, nil
+	return &driver{o: opts, tls: tlsConfig, memory: newMemory(opts), window: max(1, o.Window), maxBody: o.MaxMessage}, codecs, nil
+}
+
+// readScheme returns what the option ssl makes of the scheme.
+func readScheme(u *messaging.URL, r *messaging.OptionReader) string {
+	switch ssl := r.Bool("ssl", u.Scheme == schemeTLS); {
+	case ssl:
+		return schemeTLS
+	case u.Scheme == schemeTLS:
+		r.Reject("ssl", "is off, and the scheme is "+schemeTLS)
+	}
+	return u.Scheme
 }
 
 // SingleConn implements messaging.Driver. A broker under a memory alarm stops
@@ -96,13 +110,14 @@ func (d *driver) dial(ctx context.Context, host messaging.HostPort, ep messaging
 
 	// The library knows no context: closing the socket ends its handshake.
 	stop := context.AfterFunc(ctx, raw.Abort)
-	opened, err := amqp.Open(newFrames(raw), config)
+	under := newFrames(raw, d.maxBody)
+	opened, err := amqp.Open(under, config)
 	inTime := stop()
 	if err != nil || !inTime {
 		raw.Abort()
 		return nil, errors.Join(err, ctx.Err())
 	}
-	return newConn(ctx, d, host.String(), raw, opened), nil
+	return newConn(ctx, d, host.String(), under, opened), nil
 }
 
 // connect opens the socket, with TLS if the scheme says so.
@@ -112,7 +127,7 @@ func (d *driver) connect(ctx context.Context, host messaging.HostPort) (net.Conn
 	if err != nil || d.tls == nil {
 		return socket, err
 	}
-	secure := tls.Client(socket, forHost(d.tls, host.Host))
+	secure := tls.Client(socket, tlsurl.ForHost(d.tls, host.Host))
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = socket.Close()
 		return nil, err

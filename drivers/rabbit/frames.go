@@ -2,210 +2,239 @@ package rabbit
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/patchbay-go/patchbay/internal/coalesce"
 )
 
-// frames is a connection whose reader never meets a message that it would take
-// for an offence of the broker. The client library ends the connection over
-// headers that are nested deeper or hold more entries than it reads; RabbitMQ
-// passes them on, and passes them on again to whoever connects next, so that one
-// message of a stranger would keep a server from ever receiving another one.
-// Such properties are replaced by a content type that no codec accepts: the
-// message is dropped as any other that cannot be decoded.
+// frames is the connection beneath the client library. The library connects,
+// opens channels, declares, binds and consumes. What happens once for each
+// message does not pass through it: publishes and acknowledgements are written
+// here, and what the broker delivers, returns and confirms is taken out of the
+// stream and told to the channel that it is for. ADR 0007 says why.
+//
+// The library sees a heartbeat from time to time in place of what was taken, so
+// that it knows the peer to be alive.
 type frames struct {
 	*coalesce.Conn
-	in   *bufio.Reader
-	pass int    // bytes of the frame under way that are passed on as they are
-	made []byte // what is passed on instead of a frame
+
+	// Of the goroutine that reads, which is the library's.
+	in    *bufio.Reader
+	pass  int       // bytes of the frame under way that are passed on as they are
+	made  []byte    // what is passed on before anything else
+	heard time.Time // when the library was last passed something
+	names names
+
+	maxBody int64 // bytes of a message's body; what is larger is not kept
+
+	channels atomic.Pointer[map[uint16]*channel] // replaced, never changed
+
+	mu     sync.Mutex // protects what follows, and the order of what is written
+	opened uint16     // the channel that the library opened last
+	part   []byte     // of a frame that the library has not written to its end yet
 }
 
-func newFrames(c *coalesce.Conn) *frames {
-	return &frames{Conn: c, in: bufio.NewReaderSize(c, frameSize)}
+func newFrames(c *coalesce.Conn, maxBody int64) *frames {
+	f := &frames{Conn: c, in: bufio.NewReaderSize(c, frameSize), maxBody: maxBody}
+	f.channels.Store(&map[uint16]*channel{})
+	return f
 }
 
 const (
-	frameHeader     = 2 // the type of a frame with a message's size and properties
-	frameHead       = 7 // bytes: type, channel, size of the payload
-	frameEnd        = 0xce
-	contentHead     = 14 // bytes of a header frame's payload: class, weight, size of the body, flags
-	flagContentType = 1 << 15
-	flagEncoding    = 1 << 14
-	flagHeaders     = 1 << 13
+	frameMethod    = 1
+	frameHeader    = 2
+	frameBody      = 3
+	frameHeartbeat = 8
 
-	// The library's bounds.
-	maxFieldDepth    = 32
-	maxFieldElements = 8192
+	frameHead = 7 // bytes: type, channel, size of the payload
+	frameEnd  = 0xce
 
-	// harmless is the size of a payload that cannot exceed them: a level of
-	// nesting takes five bytes at least.
-	harmless = contentHead + 5*maxFieldDepth
-
-	unreadableType = "unreadable: headers nested too deeply, or too many"
+	// stillAlive is how often the library is told that the peer lives, while all
+	// that comes is taken: more often than the shortest heartbeat, of a second.
+	stillAlive = 500 * time.Millisecond
 )
 
-// Read implements io.Reader. It returns whole frames as long as there are some
-// and p has room.
+// heartbeat is a frame.
+var heartbeat = [...]byte{frameHeartbeat, 0, 0, 0, 0, 0, 0, frameEnd} //nolint:gochecknoglobals // a constant
+
+// errBadFrame: the peer does not speak AMQP 0-9-1.
+var errBadFrame = errors.New("the peer sent a frame that is none")
+
+// Read implements io.Reader, for the library.
 func (f *frames) Read(p []byte) (n int, err error) {
 	for n < len(p) {
-		if len(f.made) == 0 && f.pass == 0 {
-			if n > 0 && f.in.Buffered() < frameHead {
-				return n, nil // before it waits for more
-			}
-			if err := f.begin(); err != nil {
-				return n, err
-			}
-		}
-		if len(f.made) > 0 {
+		switch {
+		case len(f.made) > 0:
 			c := copy(p[n:], f.made)
 			f.made = f.made[c:]
 			n += c
-			continue
-		}
-		if n > 0 && f.in.Buffered() == 0 {
-			return n, nil
-		}
-		c, err := f.in.Read(p[n:min(len(p), n+f.pass)])
-		f.pass -= c
-		n += c
-		if err != nil {
-			return n, err
+		case f.pass > 0:
+			if n > 0 && f.in.Buffered() == 0 {
+				return n, nil
+			}
+			c, err := f.in.Read(p[n:min(len(p), n+f.pass)])
+			f.pass -= c
+			n += c
+			if err != nil {
+				return n, err
+			}
+		default:
+			if n > 0 && !f.whole() {
+				return n, nil // before it waits for more
+			}
+			if err := f.next(); err != nil {
+				return n, err
+			}
 		}
 	}
 	return n, nil
 }
 
-// begin looks at the next frame.
-func (f *frames) begin() error {
+// whole reports whether all of the next frame is here.
+func (f *frames) whole() bool {
+	if f.in.Buffered() < frameHead {
+		return false
+	}
+	head, _ := f.in.Peek(frameHead)
+	return f.in.Buffered() >= frameHead+int(binary.BigEndian.Uint32(head[3:]))+1
+}
+
+// next takes the next frame, or leaves it to the library.
+func (f *frames) next() error {
 	head, err := f.in.Peek(frameHead)
 	if err != nil {
 		return err
 	}
-	size := int(binary.BigEndian.Uint32(head[3:]))
-	f.pass = frameHead + size + 1
-	if head[0] != frameHeader || size <= harmless || f.pass > f.in.Size() {
-		return nil // the library refuses what is larger than was agreed
+	kind, number := head[0], binary.BigEndian.Uint16(head[1:])
+	size := frameHead + int(binary.BigEndian.Uint32(head[3:])) + 1
+	ch := (*f.channels.Load())[number]
+	if ch == nil || size > f.in.Size() { // the library refuses what is larger than was agreed
+		f.leave(size)
+		return nil
 	}
-	frame, err := f.in.Peek(f.pass)
+	frame, err := f.in.Peek(size)
 	if err != nil {
 		return err
 	}
-	if readable(frame[frameHead : frameHead+size]) {
+	if frame[size-1] != frameEnd {
+		return fmt.Errorf("%w: its end is %#x", errBadFrame, frame[size-1])
+	}
+	took, err := ch.take(kind, frame[frameHead:size-1])
+	switch {
+	case err != nil:
+		return err
+	case !took:
+		f.leave(size)
 		return nil
 	}
-	f.made = unreadable(frame)
-	_, err = f.in.Discard(f.pass)
-	f.pass = 0
+	if now := time.Now(); now.Sub(f.heard) > stillAlive {
+		f.heard, f.made = now, heartbeat[:]
+	}
+	_, err = f.in.Discard(size)
 	return err
 }
 
-// unreadable returns a header frame like that one, with other properties.
-func unreadable(frame []byte) []byte {
-	made := bytes.Clone(frame[:frameHead+contentHead])
-	binary.BigEndian.PutUint32(made[3:], contentHead+1+uint32(len(unreadableType)))
-	binary.BigEndian.PutUint16(made[frameHead+contentHead-2:], flagContentType)
-	made = append(made, byte(len(unreadableType)))
-	made = append(made, unreadableType...)
-	return append(made, frameEnd)
+func (f *frames) leave(size int) {
+	f.pass = size
+	f.heard = time.Now()
 }
 
-// readable reports whether the library can read the headers in the payload of
-// a header frame.
-func readable(payload []byte) bool {
-	flags := binary.BigEndian.Uint16(payload[contentHead-2:])
-	s := fields{rest: payload[contentHead:]}
-	if flags&flagContentType != 0 {
-		s.skip(s.number(1))
-	}
-	if flags&flagEncoding != 0 {
-		s.skip(s.number(1))
-	}
-	if flags&flagHeaders != 0 {
-		s.container(0, true)
-	}
-	return !s.bad
+// add makes ch the receiver of the channel that the library opened last.
+func (f *frames) add(ch *channel) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ch.f, ch.number = f, f.opened
+	f.replace(ch.number, ch)
 }
 
-// fields passes over the values of AMQP 0-9-1. After an error there is no rest.
-type fields struct {
-	rest []byte
-	bad  bool
-}
-
-func (s *fields) skip(n int) {
-	if n < 0 || n > len(s.rest) {
-		s.rest, s.bad = nil, true
+// replace enters or removes a channel. f.mu is held.
+func (f *frames) replace(number uint16, ch *channel) {
+	old := *f.channels.Load()
+	if ch == nil && old[number] == nil {
 		return
 	}
-	s.rest = s.rest[n:]
-}
-
-// number reads a length of one or four bytes.
-func (s *fields) number(size int) int {
-	if len(s.rest) < size {
-		s.rest, s.bad = nil, true
-		return 0
+	channels := make(map[uint16]*channel, len(old)+1)
+	for n, c := range old {
+		channels[n] = c
 	}
-	n := int(s.rest[0])
-	if size == 4 {
-		n = int(int32(binary.BigEndian.Uint32(s.rest)))
-	}
-	s.rest = s.rest[size:]
-	return n
-}
-
-// container passes over a table, whose values have names, or an array.
-func (s *fields) container(depth int, named bool) {
-	inside := s.rest
-	if n := s.number(4); n >= 0 && n <= len(s.rest) {
-		inside = s.rest[:n]
-		s.skip(n)
+	if ch == nil {
+		delete(channels, number)
 	} else {
-		s.bad = true
+		channels[number] = ch
 	}
-	if s.bad || depth > maxFieldDepth {
-		s.rest, s.bad = nil, true
-		return
+	f.channels.Store(&channels)
+}
+
+// send writes whole frames of a channel, unless that is closed.
+func (f *frames) send(ch *channel, b []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if ch.closed {
+		return errChannelClosed
 	}
-	in := fields{rest: inside}
-	elements := 0
-	for ; len(in.rest) > 0; elements++ {
-		if named {
-			in.skip(in.number(1))
+	_, err := f.Conn.Write(b)
+	return err
+}
+
+// Write implements io.Writer, for the library, which may write a frame in
+// pieces: no frame of ours may come between those.
+func (f *frames) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := p
+	if len(f.part) > 0 {
+		f.part = append(f.part, p...)
+		b = f.part
+	}
+	n := f.look(b)
+	if n > 0 {
+		if _, err := f.Conn.Write(b[:n]); err != nil {
+			return 0, err
 		}
-		in.value(depth)
 	}
-	if in.bad || elements > maxFieldElements {
-		s.rest, s.bad = nil, true
+	f.part = append(f.part[:0], b[n:]...)
+	return len(p), nil
+}
+
+// look returns how many bytes of b are whole frames, and notes which channels
+// they open and close. f.mu is held.
+func (f *frames) look(b []byte) int {
+	n := 0
+	for {
+		rest := b[n:]
+		if len(rest) >= frameHead && rest[0] == 'A' { // the protocol header
+			n += min(8, len(rest))
+			continue
+		}
+		if len(rest) < frameHead {
+			return n
+		}
+		size := frameHead + int(binary.BigEndian.Uint32(rest[3:])) + 1
+		if len(rest) < size {
+			return n
+		}
+		if rest[0] == frameMethod && size > frameHead+4 {
+			f.wrote(binary.BigEndian.Uint16(rest[1:]), method(binary.BigEndian.Uint32(rest[frameHead:])))
+		}
+		n += size
 	}
 }
 
-func (s *fields) value(depth int) {
-	if len(s.rest) == 0 {
-		s.bad = true
-		return
-	}
-	kind := s.rest[0]
-	s.rest = s.rest[1:]
-	switch kind {
-	case 'V':
-	case 't', 'b', 'B':
-		s.skip(1)
-	case 's', 'u':
-		s.skip(2)
-	case 'I', 'i', 'f':
-		s.skip(4)
-	case 'D':
-		s.skip(5)
-	case 'l', 'd', 'T':
-		s.skip(8)
-	case 'S', 'x':
-		s.skip(s.number(4))
-	case 'F', 'A':
-		s.container(depth+1, kind == 'F')
-	default:
-		s.rest, s.bad = nil, true
+// wrote notes a method of the library's.
+func (f *frames) wrote(number uint16, m method) {
+	switch m {
+	case channelOpen:
+		f.opened = number
+		f.replace(number, nil) // what had the number before
+	case channelClose, channelCloseOK:
+		// To publish on it now would end the connection.
+		if ch := (*f.channels.Load())[number]; ch != nil {
+			ch.closed = true
+		}
 	}
 }

@@ -10,13 +10,14 @@ import (
 )
 
 // listener implements messaging.Listener: one source for each queue, whose
-// messages gather in one channel that Poll reads.
+// messages gather in one inbox that Poll empties.
 type listener struct {
 	c        *conn
 	reply    string
 	prefetch int
 	sources  []*source
-	inbox    chan polled
+	inbox    *inbox
+	deliver  func(*messaging.Delivery) // instead of the inbox; nil: none
 
 	started   chan struct{} // closed when start has returned
 	complete  bool          // start has succeeded; valid then
@@ -32,16 +33,6 @@ type listener struct {
 }
 
 var _ messaging.Listener = (*listener)(nil)
-
-// polled is a delivery on its way to Poll.
-type polled struct {
-	d *messaging.Delivery
-	s *session
-}
-
-// maxInbox bounds what the inbox holds for each source; what is prefetched
-// beyond waits in the library.
-const maxInbox = 1024
 
 // Listen implements messaging.Conn.
 func (c *conn) Listen(ctx context.Context, sub messaging.Subscription) (messaging.Listener, error) {
@@ -61,14 +52,14 @@ func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listene
 		return nil, err
 	}
 	l := &listener{
-		c: c, reply: sub.Reply, prefetch: min(sub.Prefetch, math.MaxUint16),
+		c: c, reply: sub.Reply, deliver: sub.Deliver, prefetch: min(sub.Prefetch, math.MaxUint16),
 		started: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if c.o.prefetch > 0 {
 		l.prefetch = c.o.prefetch
 	}
 	l.prefetch = max(1, l.prefetch)
-	l.inbox = make(chan polled, len(plans)*min(l.prefetch, maxInbox))
+	l.inbox = newInbox()
 
 	err = c.await(ctx, func() error { return l.start(plans) })
 	if err != nil {
@@ -93,12 +84,12 @@ func (l *listener) start(plans []plan) error {
 				return err
 			}
 		}
+		if l.reply != "" {
+			l.reply = s.plan.queue.name
+		}
 		l.sources = append(l.sources, s)
 		if err := s.start(); err != nil {
 			return err
-		}
-		if l.reply != "" {
-			l.reply = s.plan.queue.name
 		}
 	}
 	l.complete = true
@@ -126,11 +117,14 @@ func (l *listener) Poll(ctx context.Context) (*messaging.Delivery, error) {
 			return nil, l.failure()
 		default:
 		}
-		select {
-		case p := <-l.inbox:
+		if p, ok := l.inbox.take(); ok {
 			if !p.s.lost() { // else the broker has it, for somebody else
 				return p.d, nil
 			}
+			continue
+		}
+		select {
+		case <-l.inbox.ready:
 		case <-l.ended:
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -179,24 +173,12 @@ func (l *listener) stop() {
 	for _, s := range l.sources {
 		s.cancel()
 	}
-	quiet := make(chan struct{})
-	go func() {
-		l.receiving.Wait()
-		close(quiet)
-	}()
-	var back []polled
-	for open := true; open; {
-		select {
-		case p := <-l.inbox: // makes room for the sources
-			back = append(back, p)
-		case <-quiet:
-			open = false
+	l.receiving.Wait()
+	for {
+		p, ok := l.inbox.take()
+		if !ok {
+			return
 		}
-	}
-	for len(l.inbox) > 0 {
-		back = append(back, <-l.inbox)
-	}
-	for _, p := range back {
 		l.returned += p.giveBack()
 	}
 }

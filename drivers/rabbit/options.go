@@ -163,7 +163,7 @@ func (o *options) capabilities(version string) messaging.Capabilities {
 		Taps:          true,
 		OfflineCast:   !o.autoDelete,
 		DeliveryCount: o.quorum,
-		StableReply:   !o.queueManager, // which chooses the address
+		StableReply:   true,
 		MaxMessage:    o.maxMessage,
 	}
 	if c.MaxMessage == 0 {

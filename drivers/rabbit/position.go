@@ -31,6 +31,7 @@ type position struct {
 	open     []reading  // in order of their offsets
 	expected *landmark  // of the present session: what must come first
 	drop     bool       // and not be delivered
+	turn     int64      // of the present session: what one before it read has no meaning any more
 }
 
 // landmark is a message by which a stream is known.
@@ -47,10 +48,17 @@ type reading struct {
 
 func newPosition() *position { return &position{seed: maphash.MakeSeed()} }
 
-// begin returns where a session reads: the argument x-stream-offset.
-func (p *position) begin(now time.Time) any {
+// begin returns where a session reads, the argument x-stream-offset, and the number
+// of its turn.
+func (p *position) begin(now time.Time) (from any, turn int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.turn++
+	return p.start(now), p.turn
+}
+
+// start returns where to read from. p.mu is held.
+func (p *position) start(now time.Time) any {
 	p.expected, p.drop = nil, false
 	switch {
 	case p.since.IsZero():
@@ -76,39 +84,55 @@ func (p *position) began() bool {
 	return !p.since.IsZero()
 }
 
-// waits reports whether the session has not seen yet that this is its stream.
-func (p *position) waits() bool {
+// giveUp reports whether the session of a turn has not seen yet that this is its
+// stream, and is over.
+func (p *position) giveUp(turn int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.expected != nil
+	if turn != p.turn || p.expected == nil {
+		return false
+	}
+	p.forget()
+	return true
 }
 
 // restart makes the next session read another stream from its beginning.
 func (p *position) restart() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.forget()
+}
+
+// forget ends the turn and forgets the stream. p.mu is held.
+func (p *position) forget() {
+	p.turn++
 	p.another, p.next, p.known, p.open, p.expected = true, 0, nil, nil, nil
 }
 
-// arrival is what a message that came is to its reader.
-type arrival uint8
+// standing is what a message that came is to its reader.
+type standing uint8
 
 const (
-	isNew         arrival = iota
-	openBefore            // it came before, and is not settled
-	settledBefore         // it came before, and is over
-	foreign               // it belongs to another stream
+	isNew         standing = iota
+	openBefore             // it came before, and is not settled
+	settledBefore          // it came before, and is over
+	foreign                // it belongs to another stream; the turn is over
+	stale                  // its turn was over
 )
 
 // read notes a message and says what becomes of it. Called in the order of arrival.
-func (p *position) read(offset int64, body []byte) arrival {
+func (p *position) read(turn, offset int64, body []byte) standing {
 	sum := maphash.Bytes(p.seed, body)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if turn != p.turn {
+		return stale
+	}
 	if e := p.expected; e != nil {
 		p.expected = nil
 		switch {
 		case offset < e.offset, offset == e.offset && sum != e.sum:
+			p.forget()
 			return foreign
 		case offset == e.offset && p.drop:
 			return settledBefore
@@ -125,10 +149,13 @@ func (p *position) read(offset int64, body []byte) arrival {
 	return settledBefore
 }
 
-// settle notes that a message is over.
-func (p *position) settle(offset int64) {
+// settle notes that a message of a turn is over.
+func (p *position) settle(turn, offset int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if turn != p.turn {
+		return // it comes again
+	}
 	i := p.find(offset)
 	if i < 0 {
 		return

@@ -13,40 +13,49 @@ var epoch = time.Unix(1e9, 0)
 
 // reads returns what a session that begins now makes of messages, each of which is
 // its offset.
-func reads(p *position, offsets ...int64) []arrival {
-	var all []arrival
+func reads(p *position, offsets ...int64) []standing {
+	var all []standing
 	for _, o := range offsets {
-		all = append(all, p.read(o, fmt.Append(nil, o)))
+		all = append(all, p.read(p.turn, o, fmt.Append(nil, o)))
 	}
 	return all
 }
 
+// from begins a session and returns where it reads.
+func from(p *position, now time.Time) any {
+	from, _ := p.begin(now)
+	return from
+}
+
+// waits reports whether the session has not seen yet that this is its stream.
+func waits(p *position) bool { return p.expected != nil }
+
 func TestPositionBegins(t *testing.T) {
 	p := newPosition()
-	if at := p.begin(epoch); at != "next" || p.waits() {
+	if at := from(p, epoch); at != "next" || waits(p) {
 		t.Errorf("at first it reads from %v", at)
 	}
-	if at := p.begin(epoch.Add(time.Hour)); at != epoch || p.waits() {
+	if at := from(p, epoch.Add(time.Hour)); at != epoch || waits(p) {
 		t.Errorf("when nothing has come yet it reads from %v", at)
 	}
 	reads(p, 7, 8, 9)
-	if at := p.begin(epoch); at != int64(7) || !p.waits() {
+	if at := from(p, epoch); at != int64(7) || !waits(p) {
 		t.Errorf("when nothing is settled it reads from %v", at)
 	}
-	if d := cmp.Diff([]arrival{openBefore, openBefore, openBefore, isNew}, reads(p, 7, 8, 9, 10)); d != "" {
+	if d := cmp.Diff([]standing{openBefore, openBefore, openBefore, isNew}, reads(p, 7, 8, 9, 10)); d != "" {
 		t.Errorf("messages that were open (-want +got):\n%s", d)
 	}
-	p.settle(8)
-	p.settle(7)
-	p.settle(10)
-	if at := p.begin(epoch); at != int64(8) || !p.waits() {
+	p.settle(p.turn, 8)
+	p.settle(p.turn, 7)
+	p.settle(p.turn, 10)
+	if at := from(p, epoch); at != int64(8) || !waits(p) {
 		t.Errorf("it reads from %v, want the last one below which all are settled", at)
 	}
-	want := []arrival{settledBefore, openBefore, settledBefore, isNew}
+	want := []standing{settledBefore, openBefore, settledBefore, isNew}
 	if d := cmp.Diff(want, reads(p, 8, 9, 10, 11)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	if p.waits() {
+	if waits(p) {
 		t.Error("it waits although its stream is known")
 	}
 }
@@ -57,20 +66,46 @@ func TestPositionInAnotherStream(t *testing.T) {
 	p.begin(epoch)
 	reads(p, 0, 1, 2)
 	for i := range int64(3) {
-		p.settle(i)
+		p.settle(p.turn, i)
 	}
 	p.begin(epoch)
-	if got := p.read(2, []byte("another")); got != foreign {
+	if got := p.read(p.turn, 2, []byte("another")); got != foreign {
 		t.Errorf("another message at the same offset is %v", got)
 	}
-	p.restart()
-	if at := p.begin(epoch); at != "first" || p.waits() {
+	if got := p.read(p.turn-1, 3, []byte("3")); got != stale {
+		t.Errorf("what the session still gets is %v", got)
+	}
+	p.settle(p.turn-1, 0)
+	if at := from(p, epoch); at != "first" || waits(p) {
 		t.Errorf("after a restart it reads from %v", at)
 	}
-	if d := cmp.Diff([]arrival{isNew, isNew}, reads(p, 0, 1)); d != "" {
+	if d := cmp.Diff([]standing{isNew, isNew}, reads(p, 0, 1)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	if at := p.begin(epoch); at != int64(0) {
+	if at := from(p, epoch); at != int64(0) {
+		t.Errorf("then it reads from %v", at)
+	}
+}
+
+// TestPositionGivesUp: nothing comes from where it was.
+func TestPositionGivesUp(t *testing.T) {
+	p := newPosition()
+	_, first := p.begin(epoch)
+	if p.giveUp(first) {
+		t.Error("a session that waits for nothing gives up")
+	}
+	reads(p, 5)
+	_, second := p.begin(epoch)
+	if p.giveUp(first) {
+		t.Error("a session gives up for another")
+	}
+	if !p.giveUp(second) {
+		t.Error("nothing came, and it waits")
+	}
+	if got := p.read(second, 5, []byte("5")); got != stale {
+		t.Errorf("what comes too late is %v", got)
+	}
+	if at := from(p, epoch); at != "first" {
 		t.Errorf("then it reads from %v", at)
 	}
 }
@@ -80,9 +115,9 @@ func TestPositionPastRetention(t *testing.T) {
 	p := newPosition()
 	p.begin(epoch)
 	reads(p, 3)
-	p.settle(3)
+	p.settle(p.turn, 3)
 	p.begin(epoch)
-	if d := cmp.Diff([]arrival{isNew, isNew}, reads(p, 100, 101)); d != "" {
+	if d := cmp.Diff([]standing{isNew, isNew}, reads(p, 100, 101)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
@@ -101,9 +136,9 @@ func TestPositionLosesNothing(t *testing.T) {
 			switch rapid.IntRange(0, 4).Draw(t, "step") {
 			case 0: // the link is lost
 				inHand = nil
-				switch from := p.begin(epoch).(type) {
+				switch first := from(p, epoch).(type) {
 				case int64:
-					at = from
+					at = first
 				default:
 					at = 0
 				}
@@ -111,7 +146,7 @@ func TestPositionLosesNothing(t *testing.T) {
 				if at == end {
 					continue
 				}
-				switch got := p.read(at, fmt.Append(nil, at)); got {
+				switch got := p.read(p.turn, at, fmt.Append(nil, at)); got {
 				case foreign:
 					t.Fatalf("%d is of another stream", at)
 				case settledBefore:
@@ -131,7 +166,7 @@ func TestPositionLosesNothing(t *testing.T) {
 				}
 				i := rapid.IntRange(0, len(inHand)-1).Draw(t, "which")
 				settled[inHand[i]] = true
-				p.settle(inHand[i])
+				p.settle(p.turn, inHand[i])
 				inHand = append(inHand[:i], inHand[i+1:]...)
 			}
 		}

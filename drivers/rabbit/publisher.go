@@ -6,44 +6,50 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
-// publisher publishes over one channel with confirmations. When the broker
-// closes the channel, the next publish opens another. There are two of them in
-// a connection: one for fanouts, whose exchanges come and go.
+// publisher publishes over one channel, and learns the outcomes there. When the
+// broker closes the channel, the next publish opens another. There are three of
+// them in a connection: one for fanouts, whose exchanges come and go, and one
+// for calls and replies, whose outcomes are told in groups.
 type publisher struct {
-	c    *conn
-	turn chan struct{} // whose it is opens the channel
+	c       *conn
+	grouped bool
+	turn    chan struct{} // whose it is opens the channel
 
 	mu   sync.Mutex // protects lane
 	lane *lane      // nil: none was opened yet
 }
 
-func newPublisher(c *conn) *publisher { return &publisher{c: c, turn: make(chan struct{}, 1)} }
+func newPublisher(c *conn, grouped bool) *publisher {
+	return &publisher{c: c, grouped: grouped, turn: make(chan struct{}, 1)}
+}
 
 // lane is one channel of a publisher, for as long as the broker leaves it open.
 type lane struct {
-	c         *conn
-	ch        *amqp.Channel
-	returns   chan amqp.Return                // unbuffered, so that each is seen before the confirmation that follows it
-	published chan *amqp.DeferredConfirmation // in the order of the publishes; has room for the window
-	closed    chan *amqp.Error
-	confirms  confirms
+	c        *conn
+	ch       *channel
+	confirms confirms
+	group    *group // nil: each publish is confirmed
 
 	mu     sync.Mutex // held while publishing, which is the order of the numbers
 	number uint64     // of the last publish
 	id     []byte     // what the message-ids that it makes up begin with
+	buf    []byte     // for frames
+
+	batch []sent // of the goroutine that reads
 }
 
 // errLaneClosed: the channel was closed before anything was written.
 var errLaneClosed = errors.New("the broker closed the channel")
 
 // publish hands a message to the broker. The gate has let it in.
-func (p *publisher) publish(ctx context.Context, r route, m amqp.Publishing, mandatory bool, s sent) error {
+func (p *publisher) publish(ctx context.Context, r route, m *messaging.Message, mandatory bool, s sent) error {
 	for {
 		l, err := p.open(ctx)
 		if err != nil {
@@ -76,7 +82,7 @@ func (p *publisher) open(ctx context.Context) (*lane, error) {
 	}
 	err := p.c.await(ctx, func() error {
 		defer func() { <-p.turn }()
-		l, err := p.c.openLane()
+		l, err := p.c.openLane(p.grouped)
 		if err != nil {
 			return err
 		}
@@ -97,151 +103,150 @@ func (p *publisher) open(ctx context.Context) (*lane, error) {
 func (p *publisher) current() *lane {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lane == nil || p.lane.ch.IsClosed() {
+	if p.lane == nil || p.lane.ch.lost() {
 		return nil
 	}
 	return p.lane
 }
 
-// openLane opens a channel for publishing and starts the goroutine that reads
-// what the broker says about it.
-func (c *conn) openLane() (*lane, error) {
-	ch, err := c.amqp.Channel()
+// openLane opens a channel for publishing and starts the goroutine that waits
+// for its end.
+func (c *conn) openLane(grouped bool) (*lane, error) {
+	l := &lane{c: c, confirms: confirms{first: 1}, id: []byte(rand.Text() + "-")}
+	to := &told{returns: l.returned, confirm: l.confirmed}
+	if grouped {
+		l.group = newGroup(l)
+		to.flowed = l.group.answered
+	}
+	ch, err := c.openChannel(to)
 	if err != nil {
 		return nil, err
 	}
-	l := &lane{
-		c: c, ch: ch, confirms: confirms{first: 1}, id: []byte(rand.Text() + "-"),
-		published: make(chan *amqp.DeferredConfirmation, c.window),
+	l.ch = ch
+	closed := ch.lib.NotifyClose(make(chan *amqp.Error, 1))
+	if !grouped {
+		if err := ch.lib.Confirm(false); err != nil {
+			_ = ch.lib.Close()
+			return nil, err
+		}
 	}
-	l.returns = ch.NotifyReturn(make(chan amqp.Return))
-	l.closed = ch.NotifyClose(make(chan *amqp.Error, 1))
-	if err := ch.Confirm(false); err != nil {
-		_ = ch.Close()
-		return nil, err
-	}
-	if !c.spawn(l.read) {
+	if !c.spawn(func() { l.watch(closed) }) {
 		return nil, c.lost()
 	}
 	return l, nil
 }
 
+// watch is the goroutine that waits for the end of the channel.
+func (l *lane) watch(closed <-chan *amqp.Error) {
+	var late <-chan time.Time
+	if l.group != nil {
+		late = l.group.late.C
+		defer l.group.late.Stop()
+	}
+	for {
+		select {
+		case e := <-closed:
+			l.end(e)
+			return
+		case <-late:
+			l.mu.Lock()
+			l.group.ask()
+			l.mu.Unlock()
+		}
+	}
+}
+
+// large is the size of a body that is written by itself, in pieces.
+const large = 64 << 10
+
 // publish writes m. It does not wait for the network: what is written goes into
 // the coalescing connection, which has room for all that the gate lets in.
-func (l *lane) publish(r route, m amqp.Publishing, mandatory bool, s sent) error {
+func (l *lane) publish(r route, m *messaging.Message, mandatory bool, s sent) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ch.IsClosed() {
-		return errLaneClosed
-	}
 	if x := r.exchange; x.autoDelete {
 		// It may be gone since it was declared, and a publish to an exchange
 		// that is not there closes the channel.
-		if err := l.ch.ExchangeDeclare(x.name, x.kind, x.durable, x.autoDelete, false, true, nil); err != nil {
+		if err := l.ch.lib.ExchangeDeclare(x.name, x.kind, x.durable, x.autoDelete, false, true, nil); err != nil {
 			return errLaneClosed
 		}
 	}
+	id := m.ID
 	if mandatory {
-		if m.MessageId == "" {
-			m.MessageId = string(strconv.AppendUint(l.id, l.number+1, 36))
+		if id == "" {
+			id = string(strconv.AppendUint(l.id, l.number+1, 36))
 		}
-		s.id = m.MessageId
+		s.id = id
 	}
 	if !l.confirms.add(s) {
 		return errLaneClosed
 	}
-	// The number is the library's own count, which it takes back on an error.
-	confirmation, err := l.ch.PublishWithDeferredConfirm(r.exchange.name, r.key, mandatory, false, m)
-	if err != nil {
+	if l.write(r, m, mandatory, id) != nil {
 		if l.confirms.remove() {
-			return errLaneClosed // an incomplete message is none
+			return errLaneClosed
 		}
 		return nil // told already, that it is unknown
 	}
 	l.number++
-	l.published <- confirmation
+	if l.group != nil {
+		l.group.published(m.Call)
+	}
 	return nil
 }
 
-// read is the goroutine that tells the outcomes. It ends with the channel, when
-// the library closes returns and decides all confirmations.
-//
-// It asks each confirmation in turn: the library's NotifyPublish would set a
-// timer for every one of them.
-func (l *lane) read() {
-	defer l.end()
-	var batch []sent
-	for open := true; open; {
-		select {
-		case p := <-l.published:
-			batch = l.await(p, batch)
-		case r, ok := <-l.returns:
-			if ok {
-				l.giveBack(r)
-			}
-			open = ok
-		}
+// write writes a message, with that id in place of its own. An error means that
+// nothing of it was. What breaks off later is no message, and its end tells. l.mu
+// is held.
+func (l *lane) write(r route, m *messaging.Message, mandatory bool, id string) error {
+	l.buf = appendPublish(l.buf[:0], l.ch.number, r, mandatory, m, id)
+	body := m.Body
+	if n := len(body); n > 0 && n <= large {
+		l.buf, body = appendBody(l.buf, l.ch.number, body), nil
 	}
-	for len(l.published) > 0 {
-		batch = l.await(<-l.published, batch)
+	if err := l.ch.f.send(l.ch, l.buf); err != nil {
+		return err
 	}
+	piece := l.c.amqp.Config.FrameSize - frameHead - 1
+	for open := true; open && len(body) > 0; {
+		n := min(len(body), piece)
+		l.buf = appendBody(l.buf[:0], l.ch.number, body[:n])
+		open = l.ch.f.send(l.ch, l.buf) == nil
+		body = body[n:]
+	}
+	return nil
 }
 
-// await waits for a confirmation, and tells it. batch is for use again.
-func (l *lane) await(p *amqp.DeferredConfirmation, batch []sent) []sent {
-	for returns := l.returns; ; {
-		select {
-		case r, ok := <-returns:
-			if !ok {
-				returns = nil
-				continue
-			}
-			l.giveBack(r)
-		case <-p.Done():
-			if !p.Acked() && l.ch.IsClosed() {
-				return batch // nobody refused it: see end
-			}
-			batch = l.confirms.confirmed(p.DeliveryTag, batch[:0])
-			l.tell(batch, p.Acked())
-			return batch
-		}
-	}
-}
-
-// giveBack tells that a message had no route.
-func (l *lane) giveBack(r amqp.Return) {
-	if s, ok := l.confirms.returned(r.MessageId); ok && s.c != nil {
+// returned is told that a message had no route.
+func (l *lane) returned(id string) {
+	if s, ok := l.confirms.returned(id); ok && s.c != nil {
 		s.c.Complete(&messaging.OpError{Op: "publishing to", Addr: s.to.String(), Err: messaging.ErrNoRoute})
 	}
 }
 
-// tell tells the outcome of a confirmation, which is the last one's.
-func (l *lane) tell(batch []sent, ack bool) {
+// confirmed is told what the broker did with a message, or with all up to it.
+func (l *lane) confirmed(number uint64, multiple, taken bool) {
+	l.batch = l.confirms.confirmed(number, multiple, l.batch[:0])
 	bytes := 0
-	for i := range batch {
-		s := &batch[i]
+	for i := range l.batch {
+		s := &l.batch[i]
 		bytes += s.bytes
 		switch {
 		case s.c == nil:
-		case i < len(batch)-1:
-			s.c.Complete(unknown(s.to, errConfirmMissing))
-		case ack:
+		case taken:
 			s.c.Complete(nil)
 		default:
 			s.c.Complete(&messaging.OpError{Op: "publishing to", Addr: s.to.String(), Err: messaging.ErrRejected})
 		}
 		*s = sent{}
 	}
-	l.c.gate.leave(len(batch), bytes)
+	l.c.gate.Leave(len(l.batch), bytes)
 }
 
-var errConfirmMissing = errors.New("the broker's confirmation did not come")
-
-// end tells all that wait that their outcome is unknown: the library would
-// call it a refusal, but nobody refused anything.
-func (l *lane) end() {
+// end tells all that wait that their outcome is unknown. e is why the broker
+// closed the channel; nil: it did not.
+func (l *lane) end(e *amqp.Error) {
 	reason := l.c.lost()
-	if e, ok := <-l.closed; ok {
+	if e != nil {
 		reason = explain(e)
 		if e.Code == amqp.NotFound {
 			l.c.control.forget() // an exchange was deleted: declare it again
@@ -255,7 +260,7 @@ func (l *lane) end() {
 			s.c.Complete(unknown(s.to, reason))
 		}
 	}
-	l.c.gate.leave(len(rest), bytes)
+	l.c.gate.Leave(len(rest), bytes)
 }
 
 func unknown(to messaging.Address, reason error) error {

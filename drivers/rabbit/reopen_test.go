@@ -82,7 +82,7 @@ func TestChannelClosedWhileHandling(t *testing.T) {
 	polled := make(chan error, 1)
 	go func() { _, err := s.Poll(ctx); polled <- err }()
 	// The broker answers an unknown delivery tag by closing the channel.
-	if err := (<-b.listeners).sources[0].current().ch.Ack(99999, false); err != nil {
+	if err := (<-b.listeners).sources[0].current().ch.lib.Ack(99999, false); err != nil {
 		t.Fatal(err)
 	}
 	select {

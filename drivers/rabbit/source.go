@@ -1,11 +1,8 @@
 package rabbit
 
 import (
-	"context"
-	"runtime"
 	"strconv"
 	"sync"
-	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -23,21 +20,6 @@ type source struct {
 
 	mu      sync.Mutex // protects session
 	session *session
-}
-
-// session is one channel of a source, for as long as the broker leaves it open.
-type session struct {
-	c      *conn
-	ch     *amqp.Channel
-	closed chan *amqp.Error
-	over   chan struct{} // closed when its goroutine has ended
-	calls  sync.Mutex    // held for calls that wait for the broker: one at a time
-
-	stream  *readings // nil: the queue is no stream
-	acks    acks
-	wake    chan struct{} // there is something to acknowledge
-	write   sync.Mutex    // held while writing what becomes of deliveries
-	written atomic.Int64  // how much was
 }
 
 func newSource(l *listener, p plan, number int) *source {
@@ -58,11 +40,13 @@ func (s *source) start() error {
 	return nil
 }
 
-// run is the goroutine that receives, until the listener is stopped or fails.
+// run is the goroutine that keeps the queue consumed, until the listener is
+// stopped or fails. Messages do not come through deliveries, which is closed
+// when the consumer has ended.
 func (s *source) run(deliveries <-chan amqp.Delivery) {
 	defer s.l.receiving.Done()
 	for {
-		s.receive(deliveries)
+		s.hear(deliveries)
 		if s.stopping() {
 			return
 		}
@@ -84,33 +68,6 @@ func (s *source) fail(err error) {
 	s.l.end(joined(messaging.ErrConnLost, explain(err)))
 }
 
-// receive passes deliveries on until there are no more.
-func (s *source) receive(deliveries <-chan amqp.Delivery) {
-	if s.plan.stream {
-		s.receiveStream(deliveries)
-		return
-	}
-	session := s.current()
-	for d := range deliveries {
-		session.acks.add(d.DeliveryTag)
-		s.pass(&d, session)
-	}
-}
-
-// pass passes a delivery on to Poll.
-func (s *source) pass(d *amqp.Delivery, session *session) {
-	m, count := received(d, s.l.c.caps.DeliveryCount && !s.plan.stream)
-	p := polled{messaging.NewDelivery(m, session), session}
-	p.d.Source = s.plan.index(d.Exchange, d.RoutingKey)
-	p.d.Redelivered = d.Redelivered
-	p.d.Count = count
-	p.d.Tag = d.DeliveryTag
-	select {
-	case s.l.inbox <- p:
-	case <-s.l.c.done:
-	}
-}
-
 // consume declares the queue and consumes it: on the channel of old, if that
 // is still open, else on a new one.
 func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
@@ -120,11 +77,8 @@ func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
 	session := old
 	if old == nil || old.lost() {
 		var err error
-		if session, err = s.l.c.openSession(s.l.prefetch); err != nil {
+		if session, err = s.l.c.openSession(s); err != nil {
 			return nil, err
-		}
-		if s.plan.stream {
-			session.stream = &readings{source: s, offsets: map[uint64]int64{}}
 		}
 		s.mu.Lock()
 		s.session = session
@@ -135,7 +89,7 @@ func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
 	if s.stopping() {
 		return nil, messaging.ErrClosed
 	}
-	return session.ch.Consume(s.plan.queue.name, s.tag, false, false, false, false, s.arguments())
+	return session.ch.lib.Consume(s.plan.queue.name, s.tag, false, false, false, false, s.arguments(session))
 }
 
 func (s *source) current() *session {
@@ -161,7 +115,7 @@ func (s *source) cancel() {
 	}
 	session.calls.Lock()
 	defer session.calls.Unlock()
-	_ = session.ch.Cancel(s.tag, false) // fails with the channel only
+	_ = session.ch.lib.Cancel(s.tag, false) // fails with the channel only
 }
 
 // barrier returns when nothing that was settled can be lost with the channel.
@@ -171,13 +125,18 @@ func (s *source) cancel() {
 // those 32, when the channel has sent the others. It is the only method that
 // does, and changes little once its message is given back.
 func (s *source) barrier(session *session) {
-	if s.plan.queue.args[amqp.QueueTypeArg] != amqp.QueueTypeQuorum || session.written.Load() <= 32 {
+	if s.plan.queue.args[amqp.QueueTypeArg] != amqp.QueueTypeQuorum || session.count() <= 32 {
 		return
 	}
-	session.calls.Lock()
-	defer session.calls.Unlock()
-	if d, ok, err := session.ch.Get(s.plan.queue.name, false); err == nil && ok {
-		_ = session.refuse(d.DeliveryTag, true) // else the channel is gone, and gave it back
+	if session.get(s.plan.queue.name) != nil {
+		return // the channel is gone, and gave everything back
+	}
+	select {
+	case tag := <-session.answer:
+		if tag > 0 {
+			_ = session.refuse(tag, true)
+		}
+	case <-session.over:
 	}
 }
 
@@ -198,7 +157,7 @@ func (s *source) free() error {
 		})
 	}
 	if session != nil {
-		_ = session.ch.Close()
+		_ = session.ch.lib.Close()
 		<-session.over
 	}
 	if s.kept != nil && s.l.complete && c.lost() == nil {
@@ -208,100 +167,4 @@ func (s *source) free() error {
 		c.memory.forget(s.plan.key)
 	}
 	return err
-}
-
-// openSession opens a channel for receiving and starts the goroutine that
-// acknowledges.
-func (c *conn) openSession(prefetch int) (*session, error) {
-	ch, err := c.amqp.Channel()
-	if err != nil {
-		return nil, err
-	}
-	if err := ch.Qos(prefetch, 0, false); err != nil {
-		return nil, err
-	}
-	s := &session{
-		c:      c,
-		ch:     ch,
-		closed: ch.NotifyClose(make(chan *amqp.Error, 1)),
-		over:   make(chan struct{}),
-		wake:   make(chan struct{}, 1),
-	}
-	if !c.spawn(s.acknowledge) {
-		return nil, c.lost()
-	}
-	return s, nil
-}
-
-// acknowledge is the goroutine that writes acknowledgements: all that were
-// given since it last did, without waiting for more.
-func (s *session) acknowledge() {
-	defer close(s.over)
-	for {
-		select {
-		case <-s.wake:
-			runtime.Gosched() // whoever is about to settle does so first
-			s.flush()
-		case <-s.closed:
-			return
-		}
-	}
-}
-
-func (s *session) flush() {
-	s.write.Lock()
-	defer s.write.Unlock()
-	for _, a := range s.acks.flush() {
-		if s.ch.Ack(a.tag, a.multiple) != nil {
-			return // lost: the broker delivers them again
-		}
-		s.written.Add(1)
-	}
-}
-
-// Settle implements messaging.Settler.
-func (s *session) Settle(_ context.Context, d *messaging.Delivery, o messaging.Outcome) error {
-	if s.lost() {
-		return &messaging.OpError{Op: "settling a delivery", Err: messaging.ErrConnLost}
-	}
-	switch {
-	case s.stream != nil:
-		s.settleReading(d, o)
-	case o != messaging.Ack:
-		return s.refuse(d.Tag, o == messaging.Requeue)
-	default:
-		s.accept(d.Tag)
-	}
-	return nil
-}
-
-// accept acknowledges a delivery, soon.
-func (s *session) accept(tag uint64) {
-	s.acks.ack(tag)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// refuse requeues or drops a delivery.
-func (s *session) refuse(tag uint64, requeue bool) error {
-	s.write.Lock()
-	defer s.write.Unlock()
-	if err := s.ch.Nack(tag, false, requeue); err != nil {
-		return &messaging.OpError{Op: "settling a delivery", Err: joined(messaging.ErrConnLost, err)}
-	}
-	s.written.Add(1)
-	s.acks.remove(tag)
-	return nil
-}
-
-// lost reports whether the deliveries of the session are the broker's again.
-func (s *session) lost() bool {
-	select {
-	case <-s.c.done: // the library notices a little later
-		return true
-	default:
-		return s.ch.IsClosed()
-	}
 }

@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -16,13 +17,13 @@ import (
 
 const (
 	queueStream  = "stream"
-	streamOffset = "x-stream-offset" // a header of what comes, and an argument of consume
+	streamOffset = "x-stream-offset" // an argument of consume; its header is headerStreamOffset
 	streamMaxAge = "x-max-age"
 )
 
 // readings are the unsettled deliveries of a session that reads a stream.
 type readings struct {
-	source *source
+	turn atomic.Int64 // of the position, for the present consumer
 
 	mu      sync.Mutex       // protects offsets
 	offsets map[uint64]int64 // by delivery tag
@@ -53,101 +54,81 @@ func (s *source) declare() error {
 }
 
 // arguments returns those of consume.
-func (s *source) arguments() amqp.Table {
+func (s *source) arguments(session *session) amqp.Table {
 	switch {
 	case s.plan.stream:
-		return amqp.Table{streamOffset: s.kept.position.begin(time.Now())}
+		from, turn := s.kept.position.begin(time.Now())
+		session.stream.turn.Store(turn)
+		return amqp.Table{streamOffset: from}
 	case s.l.c.o.cancelOnFailover:
 		return amqp.Table{"x-cancel-on-ha-failover": true}
 	}
 	return nil
 }
 
-// receiveStream passes deliveries on until there are no more, or the stream turns
-// out to be another than it was.
-func (s *source) receiveStream(deliveries <-chan amqp.Delivery) {
-	session, at := s.current(), s.kept.position
-	silence := time.NewTimer(min(resumeWait, s.l.c.write))
-	defer silence.Stop()
+// hear returns when a consumer has ended. It ends one whose stream turns out to be
+// another than it was, because nothing comes from where that was read.
+func (s *source) hear(deliveries <-chan amqp.Delivery) {
+	var silence <-chan time.Time
+	if s.plan.stream {
+		timer := time.NewTimer(min(resumeWait, s.l.c.write))
+		defer timer.Stop()
+		silence = timer.C
+	}
 	for {
 		select {
-		case d, ok := <-deliveries:
+		case _, ok := <-deliveries:
 			if !ok {
 				return
 			}
-			offset, _ := d.Headers[streamOffset].(int64)
-			delete(d.Headers, streamOffset)
-			what := at.read(offset, d.Body)
-			if what == foreign {
-				s.restart(session, deliveries)
-				return
-			}
-			session.opened(d.DeliveryTag, offset)
-			if what == settledBefore {
-				session.accept(d.DeliveryTag)
-				continue
-			}
-			d.Redelivered = what == openBefore
-			s.pass(&d, session)
-		case <-silence.C:
-			if at.waits() {
-				s.restart(session, deliveries)
-				return
+		case <-silence:
+			if session := s.current(); s.kept.position.giveUp(session.stream.turn.Load()) {
+				_ = session.ch.lib.Close()
 			}
 		}
 	}
 }
 
-// restart ends a session; the next one reads another stream from its beginning.
-func (s *source) restart(session *session, deliveries <-chan amqp.Delivery) {
-	s.kept.position.restart()
-	_ = session.ch.Close()
-	for range deliveries { // else the library would wait for us
-		continue
+// read makes d of a message of a stream, and reports false if there is nothing to
+// deliver: it was settled before, or the stream is another one than it was. Then
+// the session ends, and the next one reads that stream from its beginning. It is
+// called on the goroutine that reads.
+func (s *session) read(a *arrival, d *messaging.Delivery) bool {
+	what := s.s.kept.position.read(s.stream.turn.Load(), a.offset, a.Body)
+	switch what {
+	case foreign:
+		s.c.spawn(func() { _ = s.ch.lib.Close() })
+		return false
+	case stale:
+		return false
+	case settledBefore:
+		s.acks.ack(a.tag)
+		s.awaken()
+		return false
 	}
-}
-
-// opened notes a delivery and its offset.
-func (s *session) opened(tag uint64, offset int64) {
-	s.acks.add(tag)
+	d.Redelivered = what == openBefore
 	s.stream.mu.Lock()
 	defer s.stream.mu.Unlock()
-	s.stream.offsets[tag] = offset
+	s.stream.offsets[a.tag] = a.offset
+	return true
 }
 
 // settleReading settles a delivery of a stream.
 func (s *session) settleReading(d *messaging.Delivery, o messaging.Outcome) {
-	r := s.stream
-	if o == messaging.Requeue {
-		r.source.again(d, s)
+	if o == messaging.Requeue { // it still counts as prefetched
+		next := messaging.NewDelivery(d.Message, s)
+		next.Source, next.Tag, next.Redelivered = d.Source, d.Tag, true
+		s.s.l.inbox.put(polled{next, s})
 		return
 	}
+	r := s.stream
 	r.mu.Lock()
 	offset, ok := r.offsets[d.Tag]
 	delete(r.offsets, d.Tag)
 	r.mu.Unlock()
 	if ok {
-		r.source.kept.position.settle(offset)
+		s.s.kept.position.settle(r.turn.Load(), offset)
 	}
-	s.accept(d.Tag)
-}
-
-// again delivers a message once more. It still counts as prefetched, so there is
-// room for it, unless more is prefetched than the inbox holds.
-func (s *source) again(d *messaging.Delivery, session *session) {
-	next := messaging.NewDelivery(d.Message, session)
-	next.Source, next.Tag, next.Redelivered = d.Source, d.Tag, true
-	p := polled{next, session}
-	select {
-	case s.l.inbox <- p:
-		return
-	default:
-	}
-	s.l.c.spawn(func() {
-		select {
-		case s.l.inbox <- p:
-		case <-s.l.ended:
-		case <-s.l.c.done:
-		}
-	})
+	s.acks.ack(d.Tag)
+	s.awaken()
 }

@@ -152,10 +152,10 @@ func (o *options) gathering(q queue, sources []messaging.Address) plan {
 }
 
 // index returns which source of the subscription a message came from.
-func (p *plan) index(exchange, key string) int {
+func (p *plan) index(exchange, key []byte) int {
 	if len(p.sources) > 1 {
 		for i, b := range p.bindings {
-			if b.exchange.name == exchange && (b.key == key || b.exchange.kind == amqp.ExchangeFanout) {
+			if string(exchange) == b.exchange.name && (b.key == string(key) || b.exchange.kind == amqp.ExchangeFanout) {
 				return p.sources[i]
 			}
 		}
@@ -229,6 +229,10 @@ func (o *options) mirrored() amqp.Table {
 	}
 	return amqp.Table{}
 }
+
+// lasting reports whether queues outlive the broker, so that a message is not
+// accepted before it is on a disk, or on other nodes.
+func (o *options) lasting() bool { return o.durable || o.quorum || o.transientQuorum }
 
 // set sets an integer argument in the width that oslo.messaging's encoder
 // chooses, unless it is 0.

@@ -166,7 +166,7 @@ func TestGroupTellsItsSources(t *testing.T) {
 		exchange, key string
 		want          int
 	}{{"a", "n.info", 0}, {"b", "n.info", 1}, {"a", "n.error", 2}, {"from", "elsewhere", 0}} {
-		if got := plans[0].index(tt.exchange, tt.key); got != tt.want {
+		if got := plans[0].index([]byte(tt.exchange), []byte(tt.key)); got != tt.want {
 			t.Errorf("from %s, %s: source %d, want %d", tt.exchange, tt.key, got, tt.want)
 		}
 	}

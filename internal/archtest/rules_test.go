@@ -10,6 +10,10 @@ type rule struct {
 
 const (
 	amqp091        = "github.com/rabbitmq/amqp091-go"
+	zmq4           = "github.com/go-zeromq/zmq4"
+	goRedis        = "github.com/redis/go-redis/v9"
+	memberlist     = "github.com/hashicorp/memberlist"
+	goAMQP         = "github.com/Azure/go-amqp"
 	testcontainers = "github.com/testcontainers/testcontainers-go/..."
 	moby           = "github.com/moby/moby/..."
 	cobra          = "github.com/spf13/cobra"
@@ -75,8 +79,51 @@ var rules = []rule{
 	},
 	{
 		"drivers/rabbit",
-		[]string{"messaging", "messaging/wire", "internal/coalesce", amqp091},
+		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/gate", "internal/tlsurl", amqp091},
 		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
+	},
+	{
+		"drivers/amqp1",
+		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/gate", "internal/tlsurl", goAMQP},
+		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
+	},
+	{
+		"drivers/zmq",
+		[]string{
+			"messaging", "messaging/wire", "internal/throttle", "internal/tlsurl", "drivers/zmq/discovery",
+			"drivers/zmq/internal/link", "drivers/zmq/internal/proto",
+		},
+		"a driver knows addresses and messages, never RPC or another driver; ZeroMQ is its link layer's affair",
+	},
+	{
+		"drivers/zmq/internal/link",
+		[]string{"internal/coalesce", zmq4},
+		"it is a connection to one peer, which knows nothing of messaging",
+	},
+	{
+		"drivers/zmq/internal/proto",
+		[]string{"messaging"},
+		"it is bytes in, messages out",
+	},
+	{
+		"drivers/zmq/discovery",
+		[]string{"messaging"},
+		"whoever needs no Redis and no gossip must not link them",
+	},
+	{
+		"drivers/zmq/discovery/redis",
+		[]string{"messaging", "internal/throttle", "drivers/zmq/discovery", goRedis},
+		"it is what a program links that names it, and its library alone",
+	},
+	{
+		"drivers/zmq/discovery/gossip",
+		[]string{"messaging", "drivers/zmq/discovery", memberlist},
+		"it is what a program links that names it, and its library alone",
+	},
+	{
+		"drivers/zmq/discovery/discoverytest",
+		[]string{"messaging", "drivers/zmq/discovery"},
+		"it judges backends by what the driver can see of them",
 	},
 	{
 		"conformance",
@@ -109,17 +156,22 @@ var rules = []rule{
 		"it is what one would write without this module: coalesce is the one part that the comparison shares",
 	},
 	{
+		"bench/amqp10",
+		[]string{"bench", "internal/coalesce", goAMQP},
+		"it is what one would write without this module: coalesce is the one part that the comparison shares",
+	},
+	{
 		"bench/cmd/*",
-		[]string{"bench", "bench/amqp091", "drivers/all"},
+		[]string{"bench", "bench/amqp091", "bench/amqp10", "drivers/all"},
 		"it only says what to compare",
 	},
 	{
 		"cmd/*",
 		[]string{
 			"messaging", "messaging/rpc", "messaging/notify", "messaging/osloconf", "conformance", "conformance/...", "bench", "drivers/all",
-			cobra, pflag,
+			"internal/freeport", cobra, pflag,
 		},
-		"a command is made of the public API only, to show that the API is enough",
+		"a command is made of the public API, to show that it is enough, and of what finds ports",
 	},
 	{
 		"examples/prometheus",
@@ -155,6 +207,19 @@ var rules = []rule{
 		"it is the key under which requests and notifications find the same entries",
 	},
 	{
+		"internal/gate", nil,
+		"it counts who is inside, and knows nothing of messaging",
+	},
+	{
+		"internal/freeport", nil,
+		"it finds ports for tests and for the command line, and knows nothing of messaging",
+	},
+	{
+		"internal/tlsurl",
+		[]string{"messaging"},
+		"it reads the options of a URL",
+	},
+	{
 		"internal/lazyctx", nil,
 		"it is a context.Context, which knows nothing of messaging",
 	},
@@ -164,7 +229,7 @@ var rules = []rule{
 	},
 	{
 		"internal/brokertest",
-		[]string{amqp091, testcontainers, moby},
+		[]string{amqp091, goAMQP, testcontainers, moby},
 		"it starts brokers for the tests of any package, so it may depend on none of them",
 	},
 	{

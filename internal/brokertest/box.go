@@ -164,6 +164,13 @@ func (b *box) kill(ctx context.Context) error {
 	})
 }
 
+func (b *box) stop(ctx context.Context) error {
+	return withEngine(ctx, func(c *testcontainers.DockerClient) error {
+		_, err := c.ContainerStop(ctx, b.tc.GetContainerID(), client.ContainerStopOptions{})
+		return err
+	})
+}
+
 func (b *box) start(ctx context.Context) error {
 	return withEngine(ctx, func(c *testcontainers.DockerClient) error {
 		_, err := c.ContainerStart(ctx, b.tc.GetContainerID(), client.ContainerStartOptions{})

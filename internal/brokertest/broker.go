@@ -92,7 +92,12 @@ func (b *Broker) Kill(ctx context.Context) error {
 	return b.act("killing it", func() error { return b.box.kill(ctx) })
 }
 
-// Start starts the broker that Kill killed, on the same port, and returns when
+// Stop stops the broker in good order.
+func (b *Broker) Stop(ctx context.Context) error {
+	return b.act("stopping it", func() error { return b.box.stop(ctx) })
+}
+
+// Start starts the broker that Kill killed or Stop stopped, on the same port, and returns when
 // it accepts connections.
 func (b *Broker) Start(ctx context.Context) error {
 	if err := b.act("starting it", func() error { return b.box.start(ctx) }); err != nil {

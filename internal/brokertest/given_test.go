@@ -70,7 +70,7 @@ func TestBrokerGivenByURLCannotBeControlled(t *testing.T) {
 	_, execErr := b.Exec(t.Context(), "true")
 	for name, err := range map[string]error{
 		"Exec": execErr, "StopApp": b.StopApp(t.Context()), "StartApp": b.StartApp(t.Context()), "Kill": b.Kill(t.Context()),
-		"Start": b.Start(t.Context()), "Pause": b.Pause(t.Context()), "Unpause": b.Unpause(t.Context()),
+		"Stop": b.Stop(t.Context()), "Start": b.Start(t.Context()), "Pause": b.Pause(t.Context()), "Unpause": b.Unpause(t.Context()),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "given by URL") {
 			t.Errorf("%s: error %v, want one that says why", name, err)

@@ -84,9 +84,9 @@ func envName(prefix, version, suffix string) string {
 func (b *Broker) at(given string) error {
 	u, err := url.Parse(given)
 	if err != nil || u.Hostname() == "" {
-		return fmt.Errorf("%s: the URL given in the environment must be rabbit://user:password@host:port/", b.name)
+		return fmt.Errorf("%s: the URL given in the environment must be rabbit:// or amqp1://user:password@host:port/", b.name)
 	}
-	u.Scheme = strings.NewReplacer("rabbit+tls", "amqps", "rabbit", "amqp").Replace(u.Scheme)
+	u.Scheme = strings.NewReplacer("rabbit+tls", "amqps", "rabbit", "amqp", "amqp1+tls", "amqps", "amqp1", "amqp").Replace(u.Scheme)
 	if u.User == nil {
 		u.User = url.UserPassword("guest", "guest")
 	}

@@ -9,6 +9,7 @@
 package coalesce
 
 import (
+	"context"
 	"net"
 	"runtime"
 	"sync"
@@ -19,8 +20,8 @@ const (
 	// piece bounds one write to the connection beneath, so that the write
 	// timeout measures progress and not the size of what has gathered.
 	piece = 256 << 10
-	// keep bounds the buffers that an idle Conn holds on to.
-	keep = 1 << 20
+	// defaultKeep is Options.Keep's default.
+	defaultKeep = 1 << 20
 )
 
 // Options bound what a Conn does. The zero value of each field means its default.
@@ -30,12 +31,17 @@ type Options struct {
 	Limit int
 
 	// WriteTimeout ends the connection when the peer takes nothing for that
-	// long while there is something to write. Default: 30 s; negative: never.
+	// long, or up to a quarter less, while there is something to write.
+	// Default: 30 s; negative: never.
 	WriteTimeout time.Duration
 
 	// CloseTimeout bounds how long Close tries to write what is left.
 	// Default: 1 s.
 	CloseTimeout time.Duration
+
+	// Keep bounds each of the two buffers that an idle Conn holds on to, in
+	// bytes. Default: 1 MiB.
+	Keep int
 }
 
 // Conn is a net.Conn whose Write does not wait for the network. All methods
@@ -48,6 +54,7 @@ type Conn struct {
 	net.Conn // beneath; its Write and SetWriteDeadline are the flusher's
 
 	limit        int
+	keep         int
 	closeTimeout time.Duration
 	flushed      chan struct{} // closed when the flusher has ended
 
@@ -55,8 +62,15 @@ type Conn struct {
 	work    sync.Cond  // there is something to write, or the Conn ends
 	room    sync.Cond  // there is room again, or the Conn ends
 	buf     []byte     // taken from Write, not yet from here
+	spare   []byte     // the buffer of the last Kick
+	kicking bool       // a Kick is writing
+	wrote   time.Time  // when a write last ended; kept by Kick and the flusher
+	now     immediate  // nil where a write cannot be tried without waiting
 	timeout time.Duration
+	left    int       // bytes taken from buf and not written yet
 	writing bool      // the flusher is in Write beneath
+	until   time.Time // the deadline that is set; zero: none
+	began   time.Time // that Write
 	last    time.Time // no write goes on after it; zero until Close
 	err     error     // what Write returns from now on
 	lost    bool      // something that was taken was not written
@@ -74,11 +88,15 @@ func New(nc net.Conn, o Options) *Conn {
 	if o.CloseTimeout <= 0 {
 		o.CloseTimeout = time.Second
 	}
+	if o.Keep <= 0 {
+		o.Keep = defaultKeep
+	}
 	c := &Conn{
-		Conn: nc, limit: o.Limit, timeout: o.WriteTimeout, closeTimeout: o.CloseTimeout,
+		Conn: nc, limit: o.Limit, keep: o.Keep, timeout: o.WriteTimeout, closeTimeout: o.CloseTimeout,
 		flushed: make(chan struct{}),
 	}
 	c.work.L, c.room.L = &c.mu, &c.mu
+	c.now = newImmediate(nc)
 	go c.flush()
 	return c
 }
@@ -96,11 +114,110 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if c.err != nil {
 		return 0, c.err
 	}
-	if len(c.buf) == 0 {
-		c.work.Signal()
+	c.work.Signal()
+	c.buf = append(c.buf, p...)
+	return len(p), nil
+}
+
+// Append is Write for who calls Kick after it.
+func (c *Conn) Append(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.buf) >= c.limit && c.err == nil {
+		c.room.Wait()
+	}
+	if c.err != nil {
+		return 0, c.err
 	}
 	c.buf = append(c.buf, p...)
 	return len(p), nil
+}
+
+const (
+	// quiet is how long nothing must have been written for Kick to write by itself:
+	// on a busy connection there is more to come, which is better written together.
+	quiet = 20 * time.Microsecond
+	// small bounds what it writes.
+	small = 16 << 10
+)
+
+// Kick sees to it that what Append took is written soon. While there is little to
+// do it writes itself, if that is possible without waiting: so a lone message is
+// not handed to the other goroutine first.
+func (c *Conn) Kick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.buf) == 0 || c.left > 0 || c.kicking || c.err != nil {
+		return // who writes looks again when that is done
+	}
+	began := time.Now()
+	if c.now == nil || len(c.buf) > small || began.Sub(c.wrote) < quiet {
+		c.work.Signal()
+		return
+	}
+	batch := c.buf
+	c.buf, c.left, c.kicking = c.spare[:0], len(batch), true
+	c.mu.Unlock()
+	n, err := c.now.try(batch)
+	c.mu.Lock()
+	c.left, c.kicking, c.wrote = 0, false, began
+	if n < len(batch) && err == nil { // the rest goes before what has come meanwhile
+		rest := append([]byte(nil), batch[n:]...)
+		c.buf = append(rest, c.buf...)
+	}
+	c.spare = batch[:0]
+	c.room.Broadcast()
+	if err != nil {
+		c.lost, c.buf = true, nil
+		c.fail(err)
+		c.mu.Unlock()
+		c.cut() // so that Read ends too
+		c.mu.Lock()
+		return
+	}
+	if len(c.buf) > 0 || c.err != nil {
+		c.work.Broadcast()
+	}
+}
+
+// immediate writes what it can without waiting. An error is that of the
+// connection; that it cannot take anything now is none.
+type immediate interface{ try(b []byte) (int, error) }
+
+// Room waits, under ctx, until less than limit bytes wait to be written: for who
+// must not fill the buffer faster than the peer reads. Its error is ctx's cause,
+// or what Write would return.
+func (c *Conn) Room(ctx context.Context, limit int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.buf)+c.left >= limit && c.err == nil {
+		defer context.AfterFunc(ctx, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.room.Broadcast()
+		})()
+	}
+	for len(c.buf)+c.left >= limit && c.err == nil && ctx.Err() == nil {
+		c.room.Wait()
+	}
+	switch {
+	case c.err != nil:
+		return c.err
+	case len(c.buf)+c.left >= limit:
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// Stalled returns for how long the peer has not taken anything, while there was
+// something to write.
+func (c *Conn) Stalled() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.writing {
+		return 0
+	}
+	return time.Since(c.began)
 }
 
 // SetWriteTimeout replaces Options.WriteTimeout, for a write that is under way
@@ -184,13 +301,19 @@ func (c *Conn) fail(err error) {
 
 // setDeadline sets the deadline of the write that is under way or about to
 // begin. c.mu is held, so that the latest caller is the one who counts.
+//
+// One that is near enough stays: to set it costs as much as a small write.
 func (c *Conn) setDeadline() {
-	t := c.last
+	now, t := time.Now(), c.last
 	if d := c.timeout; d > 0 {
-		if at := time.Now().Add(d); t.IsZero() || at.Before(t) {
+		if left := c.until.Sub(now); t.IsZero() && left >= d-d/4 && left <= d {
+			return
+		}
+		if at := now.Add(d); t.IsZero() || at.Before(t) {
 			t = at
 		}
 	}
+	c.until = t
 	_ = c.Conn.SetWriteDeadline(t)
 }
 
@@ -201,8 +324,8 @@ func (c *Conn) flush() {
 	var batch []byte
 	for {
 		c.mu.Lock()
-		for len(c.buf) == 0 {
-			if c.err != nil {
+		for len(c.buf) == 0 || c.kicking {
+			if c.err != nil && !c.kicking {
 				c.mu.Unlock()
 				return
 			}
@@ -215,14 +338,19 @@ func (c *Conn) flush() {
 		runtime.Gosched()
 
 		c.mu.Lock()
+		if c.kicking {
+			c.mu.Unlock()
+			continue
+		}
 		batch, c.buf = c.buf, batch[:0]
+		c.left = len(batch)
 		c.room.Broadcast()
 		c.mu.Unlock()
 
 		if !c.write(batch) {
 			return
 		}
-		if cap(batch) > keep {
+		if cap(batch) > c.keep {
 			batch = nil
 		}
 	}
@@ -232,15 +360,17 @@ func (c *Conn) flush() {
 func (c *Conn) write(b []byte) bool {
 	for len(b) > 0 {
 		c.mu.Lock()
-		c.writing = true
+		c.writing, c.began = true, time.Now()
 		c.setDeadline()
 		c.mu.Unlock()
 
 		n, err := c.Conn.Write(b[:min(len(b), piece)])
 
 		c.mu.Lock()
-		c.writing = false
+		c.writing, c.wrote = false, time.Now()
 		b = b[n:]
+		c.left = len(b)
+		c.room.Broadcast()
 		if err != nil {
 			c.lost, c.buf = true, nil
 			c.fail(err)

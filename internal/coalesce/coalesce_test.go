@@ -2,6 +2,7 @@ package coalesce_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -303,4 +304,107 @@ func TestPeerGone(t *testing.T) {
 		t.Errorf("Err = %v, want what the socket said", err)
 	}
 	c.Abort()
+}
+
+// TestKickKeepsOrder has goroutines append and kick while others write: each one's
+// records arrive whole and in order, whoever wrote them out.
+func TestKickKeepsOrder(t *testing.T) {
+	const writers, records = 4, 500
+	client, server := socketPair(t)
+	c := coalesce.New(client, coalesce.Options{})
+	var mu sync.Mutex // as the writers of one link have
+	next := 0
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for range records {
+				mu.Lock()
+				b := binary.BigEndian.AppendUint32(make([]byte, 0, 4), uint32(next))
+				next++
+				var err error
+				if w%2 == 0 {
+					_, err = c.Append(b)
+				} else {
+					_, err = c.Write(b)
+				}
+				mu.Unlock()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				c.Kick()
+				if w == 0 {
+					<-time.After(30 * time.Microsecond) // so that the connection is quiet now and then
+				}
+			}
+		})
+	}
+	got := make([]byte, 4)
+	for i := range writers * records {
+		if _, err := io.ReadFull(server, got); err != nil {
+			t.Fatal(err)
+		}
+		if n := binary.BigEndian.Uint32(got); n != uint32(i) {
+			t.Fatalf("record %d came as number %d", n, i)
+		}
+	}
+	wg.Wait()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestKickOfWhatDoesNotFit: a peer that does not read makes nobody wait, and gets
+// all of it in the end.
+func TestKickOfWhatDoesNotFit(t *testing.T) {
+	client, server := socketPair(t)
+	c := coalesce.New(client, coalesce.Options{Limit: 1 << 30})
+	const size, times = 8 << 10, 4000
+	block := bytes.Repeat([]byte{7}, size)
+	for range times {
+		if _, err := c.Append(block); err != nil {
+			t.Fatal(err)
+		}
+		c.Kick()
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(server, size*times))
+	if n != size*times || err != nil {
+		t.Errorf("%d of %d bytes arrived, %v", n, size*times, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRoom waits for what is written, not for what was taken.
+func TestRoom(t *testing.T) {
+	client, server := net.Pipe()
+	c := coalesce.New(client, coalesce.Options{})
+	if _, err := c.Write(make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := c.Room(ctx, 1000); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("room while nothing is read: %v, want context.DeadlineExceeded", err)
+	}
+	if err := c.Room(t.Context(), 1001); err != nil {
+		t.Error(err)
+	}
+	if c.Stalled() <= 0 {
+		t.Error("a peer that reads nothing is not stalled")
+	}
+	waiting := make(chan error, 1)
+	go func() { waiting <- c.Room(t.Context(), 1) }()
+	if _, err := io.ReadFull(server, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waiting; err != nil {
+		t.Error(err)
+	}
+	server.Close()
+	c.Abort()
+	if err := c.Room(t.Context(), 1); err == nil {
+		t.Error("room on a connection that has ended")
+	}
 }

@@ -182,6 +182,11 @@ class Context:
     def redacted_copy(self):
         return self
 
+    @classmethod
+    def from_dict(cls, values):
+        """Make one, as releases before redacted_copy do."""
+        return cls(values)
+
 
 class ContextSerializer(oslo_messaging.NoOpSerializer):
     def serialize_context(self, context):
@@ -229,7 +234,8 @@ class Peer:
         target = oslo_messaging.Target(
             topic=command['topic'], server=command.get('server'), namespace=command.get('namespace'),
             version=command.get('version'), fanout=fanout)
-        return oslo_messaging.get_rpc_client(
+        new_client = getattr(oslo_messaging, 'get_rpc_client', oslo_messaging.RPCClient)  # releases before 14.1
+        return new_client(
             self._transport('rpc', command), target, timeout=command.get('timeout'),
             call_monitor_timeout=command.get('monitor'), version_cap=command.get('cap'), **options)
 
@@ -328,7 +334,7 @@ class Peer:
         endpoint = NotificationEndpoint(command['name'], command['priorities'], command.get('requeue', False), batch)
         targets = [oslo_messaging.Target(topic=topic) for topic in command['topics']]
         transport = oslo_messaging.get_notification_transport(self._conf, url=command['url'] or None)
-        options = {'allow_requeue': command.get('allow_requeue', False), 'pool': command.get('pool')}
+        options = {'allow_requeue': command.get('allow_requeue', False), 'pool': command.get('pool'), 'executor': 'threading'}
         if batch:
             listener = oslo_messaging.get_batch_notification_listener(
                 transport, targets, [endpoint], batch_size=command['batch_size'], batch_timeout=command['batch_timeout'], **options)

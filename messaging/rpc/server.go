@@ -55,8 +55,12 @@ func NewServer(t *messaging.Transport, target messaging.Target, eps []*Endpoint,
 	}
 	s.redelivery.Delay, s.redelivery.Limit = s.opts.RequeueDelay, s.opts.MaxAttempts
 	s.receiver = serving.New(serving.Config{
-		Transport:    t,
-		Subscription: messaging.Subscription{Sources: target.ListenAddresses(), Prefetch: s.opts.Prefetch},
+		Transport: t,
+		Subscription: messaging.Subscription{
+			Sources:    target.ListenAddresses(),
+			Prefetch:   s.opts.Prefetch,
+			AtMostOnce: s.opts.Ack == AckEarly,
+		},
 		Executor:     s.opts.Executor,
 		DrainTimeout: s.opts.DrainTimeout,
 		Next:         s.next,

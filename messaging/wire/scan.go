@@ -251,21 +251,35 @@ func (s *scanner) digits() bool {
 	return s.pos > start
 }
 
+// special tells which bytes are not just themselves in a JSON string: the quote,
+// the backslash and control characters.
+var special = func() (t [256]bool) { //nolint:gochecknoglobals // a constant
+	for c := range ' ' {
+		t[c] = true
+	}
+	t['"'], t['\\'] = true, true
+	return t
+}()
+
 // text passes over a string, whose first quote is at pos.
 func (s *scanner) text() bool {
 	for i := s.pos + 1; i < len(s.data); i++ {
-		switch c := s.data[i]; {
-		case c == '"':
+		c := s.data[i]
+		if !special[c] {
+			continue
+		}
+		switch c {
+		case '"':
 			s.pos = i + 1
 			return true
-		case c == '\\':
+		case '\\':
 			n := escapeLen(s.data[i:])
 			if n == 0 {
 				s.pos = i
 				return s.fail("malformed escape in a string")
 			}
 			i += n - 1
-		case c < ' ':
+		default:
 			s.pos = i
 			return s.fail("control character in a string")
 		}

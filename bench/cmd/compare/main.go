@@ -1,6 +1,6 @@
 // Command compare measures calls, casts and fanouts over this module beside
 // what one would write without it: Go channels in memory, and the plain client
-// library on RabbitMQ. docs/performance.md says how to read what it prints.
+// libraries on brokers. docs/performance.md says how to read what it prints.
 package main
 
 import (
@@ -23,6 +23,7 @@ import (
 
 	"github.com/patchbay-go/patchbay/bench"
 	"github.com/patchbay-go/patchbay/bench/amqp091"
+	"github.com/patchbay-go/patchbay/bench/amqp10"
 	"github.com/patchbay-go/patchbay/drivers/all"
 )
 
@@ -54,7 +55,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var c comparison
 	f := flag.NewFlagSet("compare", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.StringVar(&c.url, "url", "", "rabbit:// URL of a broker (default: compare in memory)")
+	f.StringVar(&c.url, "url", "", "rabbit:// or amqp1:// URL of a broker (default: compare in memory)")
 	f.StringVar(&c.patterns, "patterns", "call,cast,fanout", "what to measure")
 	f.StringVar(&c.inFlight, "inflight", "64", "operations in flight, several separated by commas")
 	f.IntVar(&c.size, "size", 100, "bytes of a message's text")
@@ -83,6 +84,9 @@ func systems() map[string]bench.System {
 		"channels":     bench.Channels(),
 		"amqp091":      amqp091.Naive(),
 		"amqp091-best": amqp091.Tuned(),
+		"go-amqp":      amqp10.Settled(),
+		"go-amqp-wait": amqp10.Unsettled(),
+		"go-amqp-best": amqp10.Tuned(),
 	}
 }
 
@@ -151,11 +155,22 @@ func (c *comparison) entries(spec bench.Spec) ([]bench.Entry, error) {
 		}
 		entries = append(entries, bench.Entry{Name: name, System: system, Spec: s})
 	}
-	if c.url == "" {
+	switch {
+	case c.url == "":
 		spec.URL = "fake://"
 		add("channels", "channels", "")
 		add("patchbay", "patchbay", "")
-	} else {
+	case strings.HasPrefix(c.url, "amqp1"):
+		add("go-amqp", "go-amqp", "")
+		if spec.Pattern != bench.Call {
+			add("go-amqp-wait", "go-amqp-wait", "")
+		}
+		add("go-amqp-best", "go-amqp-best", "")
+		add("patchbay", "patchbay", "")
+		if spec.Pattern != bench.Call {
+			add("patchbay-settled", "patchbay", "pre_settled=rpc-cast")
+		}
+	default:
 		add("amqp091", "amqp091", "")
 		add("amqp091-best", "amqp091-best", "")
 		add("patchbay", "patchbay", "")

@@ -1,4 +1,4 @@
-package rabbit
+package gate
 
 import (
 	"context"
@@ -17,12 +17,12 @@ type crowd struct {
 }
 
 // enterAll has senders of these sizes come, one after the other.
-func enterAll(t *testing.T, g *gate, sizes ...int) *crowd {
+func enterAll(t *testing.T, g *Gate, sizes ...int) *crowd {
 	t.Helper()
 	c := &crowd{}
 	for i, n := range sizes {
 		go func() {
-			if g.enter(t.Context(), n) == nil {
+			if g.Enter(t.Context(), n) == nil {
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				c.in = append(c.in, i)
@@ -46,44 +46,44 @@ func (c *crowd) expect(t *testing.T, want ...int) {
 func TestGate(t *testing.T) {
 	tests := []struct {
 		name string
-		do   func(t *testing.T, g *gate)
+		do   func(t *testing.T, g *Gate)
 	}{
-		{"counts", func(t *testing.T, g *gate) {
+		{"counts", func(t *testing.T, g *Gate) {
 			in := enterAll(t, g, 1, 1, 1, 1, 1)
 			in.expect(t, 0, 1, 2)
-			g.leave(1, 1)
+			g.Leave(1, 1)
 			in.expect(t, 0, 1, 2, 3)
-			g.leave(3, 3)
+			g.Leave(3, 3)
 			in.expect(t, 0, 1, 2, 3, 4)
 		}},
-		{"counts bytes, in order", func(t *testing.T, g *gate) {
+		{"counts bytes, in order", func(t *testing.T, g *Gate) {
 			in := enterAll(t, g, 60, 60, 1)
 			in.expect(t, 0)
-			g.leave(1, 60)
+			g.Leave(1, 60)
 			in.expect(t, 0, 1, 2)
 		}},
-		{"lets a large one in alone", func(t *testing.T, g *gate) {
+		{"lets a large one in alone", func(t *testing.T, g *Gate) {
 			in := enterAll(t, g, 1, 1000, 1)
 			in.expect(t, 0)
-			g.leave(1, 1)
+			g.Leave(1, 1)
 			in.expect(t, 0, 1)
-			g.leave(1, 1000)
+			g.Leave(1, 1000)
 			in.expect(t, 0, 1, 2)
 		}},
-		{"blocks", func(t *testing.T, g *gate) {
-			g.block(true)
+		{"blocks", func(t *testing.T, g *Gate) {
+			g.Block(true)
 			in := enterAll(t, g, 1, 1)
 			in.expect(t)
-			g.block(false)
+			g.Block(false)
 			in.expect(t, 0, 1)
 		}},
-		{"heeds the context, and lets in who is behind", func(t *testing.T, g *gate) {
+		{"heeds the context, and lets in who is behind", func(t *testing.T, g *Gate) {
 			in := enterAll(t, g, 60)
 			why := errors.New("why")
 			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, why)
 			defer cancel()
 			ended := make(chan error, 1)
-			go func() { ended <- g.enter(ctx, 60) }()
+			go func() { ended <- g.Enter(ctx, 60) }()
 			synctest.Wait()
 			behind := enterAll(t, g, 1)
 			behind.expect(t)
@@ -93,35 +93,35 @@ func TestGate(t *testing.T) {
 			behind.expect(t, 0)
 			in.expect(t, 0)
 		}},
-		{"shuts", func(t *testing.T, g *gate) {
+		{"shuts", func(t *testing.T, g *Gate) {
 			why := errors.New("why")
 			_ = enterAll(t, g, 60)
 			ended := make(chan error, 1)
-			go func() { ended <- g.enter(t.Context(), 60) }()
+			go func() { ended <- g.Enter(t.Context(), 60) }()
 			synctest.Wait()
-			g.shut(why)
-			g.shut(errors.New("later"))
+			g.Shut(why)
+			g.Shut(errors.New("later"))
 			if err := <-ended; !errors.Is(err, why) {
 				t.Errorf("who waited got %v", err)
 			}
-			if err := g.enter(t.Context(), 1); !errors.Is(err, why) {
+			if err := g.Enter(t.Context(), 1); !errors.Is(err, why) {
 				t.Errorf("who came later got %v", err)
 			}
-			first, second := g.empty(), g.empty()
+			first, second := g.Empty(), g.Empty()
 			select {
 			case <-first:
 				t.Error("empty with one inside")
 			default:
 			}
-			g.leave(1, 60)
+			g.Leave(1, 60)
 			<-first
 			<-second
-			<-g.empty()
+			<-g.Empty()
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { tt.do(t, &gate{maxCount: 3, maxBytes: 100}) })
+			synctest.Test(t, func(t *testing.T) { tt.do(t, &Gate{MaxCount: 3, MaxBytes: 100}) })
 		})
 	}
 }

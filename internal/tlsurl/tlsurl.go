@@ -1,30 +1,30 @@
-package rabbit
+// Package tlsurl makes the TLS configuration that the options of a transport URL
+// ask for; their names are oslo.messaging's.
+package tlsurl
 
 import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
-// readTLS returns the configuration for "rabbit+tls" or "rabbit" with the option
-// ssl, from the application's and the URL's ssl_ options, or nil for "rabbit".
-func readTLS(scheme string, base *tls.Config, r *messaging.OptionReader) (*tls.Config, error) {
+// Read returns the configuration for a scheme that ends with "+tls", from the
+// application's, which may be nil, and the URL's ssl_ options; nil for another
+// scheme, which may have none of them.
+func Read(scheme string, base *tls.Config, r *messaging.OptionReader) (*tls.Config, error) {
 	files := map[string]string{}
 	for _, name := range []string{"ssl_ca_file", "ssl_cert_file", "ssl_key_file"} {
 		files[name] = r.String(name, "")
 	}
 	verifyHost := r.Bool("ssl_enforce_hostname_verification", true)
-	secure := r.Bool("ssl", scheme == schemeTLS)
-	if !secure {
-		if scheme == schemeTLS {
-			r.Reject("ssl", "is off, and the scheme is "+schemeTLS)
-		}
+	if plain, secure := strings.CutSuffix(scheme, "+tls"); !secure {
 		for name, value := range files {
 			if value != "" {
-				r.Reject(name, "needs the scheme "+schemeTLS+", or ssl=true")
+				r.Reject(name, "needs the scheme "+plain+"+tls")
 			}
 		}
 		return nil, nil
@@ -88,8 +88,8 @@ func verifyChainOnly(c *tls.Config) {
 	}
 }
 
-// forHost returns c with the name to verify.
-func forHost(c *tls.Config, host string) *tls.Config {
+// ForHost returns c with the name to verify.
+func ForHost(c *tls.Config, host string) *tls.Config {
 	c = c.Clone()
 	if c.ServerName == "" {
 		c.ServerName = host

@@ -1,4 +1,6 @@
-package rabbit
+// Package gate has the place where senders wait, under their contexts, before
+// they enter a client library that would not heed a context.
+package gate
 
 import (
 	"container/list"
@@ -6,13 +8,13 @@ import (
 	"sync"
 )
 
-// gate is where a sender waits, under its context, before it enters the
+// Gate is where a sender waits, under its context, before it enters the
 // client library, which would not heed the context: for the window of sends
 // without an outcome, counted and in bytes, and while the broker blocks the
 // connection. Waiters are let in in order.
-type gate struct {
-	maxCount int
-	maxBytes int
+type Gate struct {
+	MaxCount int // sends without an outcome
+	MaxBytes int // of their bodies
 
 	mu      sync.Mutex // protects what follows
 	count   int
@@ -29,9 +31,9 @@ type waiter struct {
 	err   error
 }
 
-// enter waits until a send of that many bytes may go on. A send that is larger
+// Enter waits until a send of that many bytes may go on. A send that is larger
 // than the window is let in alone.
-func (g *gate) enter(ctx context.Context, bytes int) error {
+func (g *Gate) Enter(ctx context.Context, bytes int) error {
 	g.mu.Lock()
 	if g.err != nil {
 		defer g.mu.Unlock()
@@ -64,8 +66,8 @@ func (g *gate) enter(ctx context.Context, bytes int) error {
 	return context.Cause(ctx)
 }
 
-// leave gives back the room of so many sends.
-func (g *gate) leave(count, bytes int) {
+// Leave gives back the room of so many sends.
+func (g *Gate) Leave(count, bytes int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.count -= count
@@ -74,16 +76,16 @@ func (g *gate) leave(count, bytes int) {
 	g.settle()
 }
 
-// block keeps everybody waiting, or no longer.
-func (g *gate) block(blocked bool) {
+// Block keeps everybody waiting, or no longer.
+func (g *Gate) Block(blocked bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.blocked = blocked
 	g.admit()
 }
 
-// shut sends everybody away with err, now and from now on.
-func (g *gate) shut(err error) {
+// Shut sends everybody away with err, now and from now on.
+func (g *Gate) Shut(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.err != nil {
@@ -98,9 +100,9 @@ func (g *gate) shut(err error) {
 	g.waiting.Init()
 }
 
-// empty returns a channel that is closed when nobody is inside. It is called
+// Empty returns a channel that is closed when nobody is inside. It is called
 // after shut.
-func (g *gate) empty() <-chan struct{} {
+func (g *Gate) Empty() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.idle == nil {
@@ -113,11 +115,11 @@ func (g *gate) empty() <-chan struct{} {
 
 // The following are called with g.mu held.
 
-func (g *gate) fits(bytes int) bool {
-	return !g.blocked && g.count < g.maxCount && (g.count == 0 || g.bytes+bytes <= g.maxBytes)
+func (g *Gate) fits(bytes int) bool {
+	return !g.blocked && g.count < g.MaxCount && (g.count == 0 || g.bytes+bytes <= g.MaxBytes)
 }
 
-func (g *gate) admit() {
+func (g *Gate) admit() {
 	for e := g.waiting.Front(); e != nil; e = g.waiting.Front() {
 		w := e.Value.(*waiter)
 		if !g.fits(w.bytes) {
@@ -130,7 +132,7 @@ func (g *gate) admit() {
 	}
 }
 
-func (g *gate) settle() {
+func (g *Gate) settle() {
 	if g.count == 0 && g.idle != nil {
 		close(g.idle)
 		g.idle = nil

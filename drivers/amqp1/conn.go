@@ -1,0 +1,330 @@
+package amqp1
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/Azure/go-amqp"
+
+	"github.com/patchbay-go/patchbay/internal/gate"
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+const (
+	// windowBytes bounds the bodies that wait to be written or for their outcome;
+	// a larger message goes alone.
+	windowBytes = 8 << 20
+
+	// farewell bounds the closing of one thing.
+	farewell = time.Second
+)
+
+// conn implements messaging.Conn over one connection to a peer. The client
+// library waits, with its locks held, for a peer that takes nothing, and heeds no
+// context then; so it is called by goroutines of the conn only, which end with
+// the connection.
+//
+// Lock order: lanes.mu before lane.mu; no other two are held together.
+type conn struct {
+	o       *options
+	p       *profile
+	address addressing
+	native  nativeAddresses
+	host    string
+	raw     *socket
+	amqp    *amqp.Conn
+	caps    messaging.Capabilities
+	window  int
+
+	gate       gate.Gate
+	lanes      lanes
+	jobs       *sync.Pool
+	routes     routes
+	management *management // nil: nothing has to be declared
+
+	life context.Context //nolint:containedctx // ends with the connection
+	end  context.CancelFunc
+	done chan struct{} // closed when it is lost or closed
+
+	mu      sync.Mutex // protects what follows
+	err     error      // why done is closed
+	leaving bool       // Close was called
+	closing bool       // no goroutine is started any more
+	running sync.WaitGroup
+}
+
+var _ messaging.Conn = (*conn)(nil)
+
+func newConn(ctx context.Context, d *driver, p *profile, host string, raw *socket, opened *amqp.Conn) *conn {
+	c := &conn{
+		o: d.o, p: p, host: host, raw: raw, amqp: opened, window: d.window, jobs: &d.jobs,
+		address: d.o.addressing(p), native: nativeAddresses{d.o.controlExchange},
+		done: make(chan struct{}),
+	}
+	c.gate.MaxCount, c.gate.MaxBytes = d.window, windowBytes
+	c.lanes.init(c)
+	if p.queue != nil {
+		c.management = newManagement(c)
+	}
+	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
+	c.spawn(c.watch)
+	return c
+}
+
+// prepare finds out what the peer can do.
+func (c *conn) prepare(ctx context.Context, version string) error {
+	c.caps = c.p.capabilities(version)
+	return c.await(ctx, func() error {
+		s, err := c.amqp.NewSession(c.life, nil)
+		if err != nil {
+			return err
+		}
+		defer c.retire(s.Close)
+		if c.p.absent != "" {
+			switch _, err := s.NewSender(c.life, c.p.absent+"."+rand.Text(), nil); {
+			case err == nil:
+				c.caps.Mandatory = false
+			case !notFound(err):
+				return err
+			}
+		}
+		return c.measure(s)
+	})
+}
+
+// measure finds out the size of the largest message that the peer takes.
+func (c *conn) measure(s *amqp.Session) error {
+	if c.o.maxMessage > 0 {
+		c.caps.MaxMessage = c.o.maxMessage
+		return nil
+	}
+	at, open := terminus{}, c.p.relays
+	if c.p.open != "" {
+		at, open = terminus{address: c.p.open}, true
+	}
+	if !open {
+		return nil
+	}
+	sender, err := s.NewSender(c.life, at.address, nil)
+	if err != nil {
+		return err
+	}
+	if n := sender.MaxMessageSize(); n < 1<<40 { // else it means none
+		c.caps.MaxMessage = int64(n)
+	}
+	return nil
+}
+
+// retire closes something in the background.
+func (c *conn) retire(end func(context.Context) error) {
+	c.spawn(func() {
+		ctx, cancel := context.WithTimeout(c.life, farewell)
+		defer cancel()
+		_ = end(ctx) // it ends with the connection at the latest
+	})
+}
+
+// Capabilities implements messaging.Conn.
+func (c *conn) Capabilities() messaging.Capabilities { return c.caps }
+
+// Done implements messaging.Conn.
+func (c *conn) Done() <-chan struct{} { return c.done }
+
+// Err implements messaging.Conn.
+func (c *conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Send implements messaging.Conn.
+func (c *conn) Send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
+	if err := c.send(ctx, to, m, done); err != nil {
+		return &messaging.OpError{Op: "sending to", Addr: to.String(), Err: joined(messaging.ErrNotSent, err)}
+	}
+	return nil
+}
+
+func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
+	if err := c.lost(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := check(m, c.caps.MaxMessage); err != nil {
+		return err
+	}
+	target := c.routes.to(c, to)
+	if m.Ensure && to.Kind != messaging.KindReply && !to.Fanout && c.management != nil {
+		if err := c.management.ensure(ctx, c.plan(c.address.node(to), "", 0).queue); err != nil {
+			return err
+		}
+	}
+	if err := c.lanes.moving(ctx, target); err != nil {
+		return err
+	}
+	if err := c.gate.Enter(ctx, len(m.Body)); err != nil {
+		return err
+	}
+	j := newJob(c, to, target, m, done)
+	if err := c.lanes.hand(target, j); err != nil {
+		c.gate.Leave(1, len(m.Body))
+		return err
+	}
+	return nil
+}
+
+// watch is the goroutine that hears of the connection's end and closes links
+// that nobody uses.
+func (c *conn) watch() {
+	tick := time.NewTicker(laneIdle / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			c.lanes.closeIdle(laneIdle)
+		case <-c.amqp.Done():
+			c.fail(c.why(c.amqp.Err()))
+			return
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// why returns the reason of a lost connection. A broken pipe of ours is told
+// better by the socket than by the library.
+func (c *conn) why(err error) error {
+	var said *amqp.Error
+	reason := messaging.ErrConnLost
+	if errors.As(err, &said) {
+		reason = joined(messaging.ErrConnLost, explain(err))
+	} else if raw := c.raw.Err(); raw != nil {
+		reason = joined(messaging.ErrConnLost, raw)
+	} else if err != nil {
+		reason = joined(messaging.ErrConnLost, err)
+	}
+	return &messaging.OpError{Op: "talking to", Addr: c.host, Err: reason}
+}
+
+// fail ends the connection for a reason, if it has not ended yet.
+func (c *conn) fail(err error) {
+	c.mu.Lock()
+	first := c.err == nil
+	if c.leaving {
+		err = c.closed()
+	}
+	if first {
+		c.err = err
+		close(c.done)
+	}
+	c.mu.Unlock()
+	if !first {
+		return
+	}
+	c.end()
+	c.gate.Shut(err)
+	c.raw.Abort() // frees the library, if it is in a Write
+}
+
+func (c *conn) closed() error {
+	return &messaging.OpError{Op: "talking to", Addr: c.host, Err: messaging.ErrClosed}
+}
+
+// lost returns why nothing can be done with the connection any more, or nil.
+func (c *conn) lost() error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	if err := c.raw.Err(); err != nil {
+		return joined(messaging.ErrConnLost, err)
+	}
+	return nil
+}
+
+// spawn runs f in a goroutine that Close waits for, and reports whether it
+// does: not after Close.
+func (c *conn) spawn(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return false
+	}
+	c.running.Go(f)
+	return true
+}
+
+// await calls f, which may wait for the peer, and waits for it until ctx ends.
+// f goes on then, and ends with the connection at the latest. If the connection
+// is closed, f is not called.
+func (c *conn) await(ctx context.Context, f func() error) error {
+	result := make(chan error, 1)
+	if !c.spawn(func() { result <- f() }) {
+		return c.lost()
+	}
+	select {
+	case err := <-result:
+		return c.told(err)
+	case <-ctx.Done():
+	}
+	select {
+	case <-c.done: // f ends now, and knows why
+		return c.told(<-result)
+	default:
+		return context.Cause(ctx)
+	}
+}
+
+// told explains an error of the library: one that comes of the end of the
+// connection says why that ended.
+func (c *conn) told(err error) error {
+	if err == nil {
+		return nil
+	}
+	if lost := c.Err(); lost != nil {
+		return lost
+	}
+	var ended *amqp.ConnError
+	if errors.As(err, &ended) {
+		return c.why(err)
+	}
+	return explain(err)
+}
+
+// Close implements messaging.Conn.
+func (c *conn) Close(ctx context.Context) error {
+	c.mu.Lock()
+	c.leaving = true
+	c.mu.Unlock()
+	c.gate.Shut(c.closed())
+	if c.Err() == nil {
+		select {
+		case <-c.gate.Empty():
+		case <-c.done:
+		case <-ctx.Done():
+		}
+	}
+	c.goodbye(ctx)
+	c.fail(c.closed())
+	_ = c.amqp.Close() // the library's goroutines end: the socket is closed
+
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
+	c.running.Wait()
+	return nil
+}
+
+// goodbye tells the peer, within bounds, if there is a connection.
+func (c *conn) goodbye(ctx context.Context) {
+	if c.lost() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	_ = c.await(ctx, c.amqp.Close)
+}

@@ -1,0 +1,76 @@
+package amqp1
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/Azure/go-amqp"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+func TestExplain(t *testing.T) {
+	for _, tt := range []struct {
+		give error
+		want []error
+		text string
+	}{
+		{nil, nil, ""},
+		{errors.New("plain"), nil, "plain"},
+		{
+			&amqp.Error{Condition: amqp.ErrCondUnauthorizedAccess, Description: "no"},
+			[]error{messaging.ErrAuth, messaging.ErrPermanent},
+			"credentials refused: permanent: amqp:unauthorized-access: no",
+		},
+		{&amqp.Error{Condition: amqp.ErrCondNotImplemented}, []error{messaging.ErrUnsupported, messaging.ErrPermanent}, ""},
+		{&amqp.Error{Condition: amqp.ErrCondNotAllowed}, []error{messaging.ErrPermanent}, ""},
+		{&amqp.LinkError{RemoteErr: &amqp.Error{Condition: amqp.ErrCondMessageSizeExceeded}}, []error{messaging.ErrTooLarge}, ""},
+		{&amqp.Error{Condition: amqp.ErrCondNotFound, Description: "q"}, nil, "amqp:not-found: q"},
+	} {
+		got := explain(tt.give)
+		for _, want := range tt.want {
+			if !errors.Is(got, want) {
+				t.Errorf("%v: %v does not match %v", tt.give, got, want)
+			}
+		}
+		if tt.text != "" && got.Error() != tt.text {
+			t.Errorf("%v: %q, want %q", tt.give, got, tt.text)
+		}
+		if len(tt.want) == 0 && errors.Is(got, messaging.ErrPermanent) {
+			t.Errorf("%v: %v is permanent", tt.give, got)
+		}
+	}
+	if !notFound(&amqp.LinkError{RemoteErr: &amqp.Error{Condition: amqp.ErrCondResourceDeleted}}) || notFound(errors.New("x")) {
+		t.Error("notFound")
+	}
+}
+
+// TestWrite: what the library has begun to write cannot be revoked, and what was
+// revoked is not written.
+func TestWrite(t *testing.T) {
+	begun := &write{Context: t.Context()}
+	if begun.Err() != nil || begun.revoke() || begun.Err() != nil || !begun.begun() {
+		t.Error("a write that has begun")
+	}
+	revoked := &write{Context: t.Context()}
+	if !revoked.revoke() || revoked.Err() == nil || !revoked.revoke() || revoked.begun() {
+		t.Error("a write that was revoked")
+	}
+	if _, ok := revoked.Deadline(); ok {
+		t.Error("a deadline would be the connection's")
+	}
+}
+
+func TestExplainQueue(t *testing.T) {
+	err := explainQueue("q", &statusError{"PUT /queues/q", "409", "inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received 'classic' but current is 'quorum'"})
+	var p *messaging.PreconditionError
+	if !errors.As(err, &p) || p.Name != "q" || p.Argument != "x-queue-type" {
+		t.Errorf("%v", err)
+	}
+	if err := explainQueue("q", &statusError{"PUT /queues/q", "403", "no"}); !errors.Is(err, messaging.ErrAuth) {
+		t.Errorf("%v", err)
+	}
+	if err := explainQueue("q", &statusError{"PUT /queues/q", "400", "no"}); !errors.Is(err, messaging.ErrPermanent) {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,119 @@
+package amqp1_test
+
+import (
+	"bytes"
+	"net"
+	"testing"
+
+	"github.com/Azure/go-amqp"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// forger is a connection that changes what is written to it.
+type forger struct {
+	net.Conn
+	from, to []byte
+}
+
+func (f *forger) Write(p []byte) (int, error) {
+	if _, err := f.Conn.Write(bytes.ReplaceAll(p, f.from, f.to)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// forge sends a message to an address of the broker, with some of its bytes
+// changed. The broker may refuse it.
+func forge(t *testing.T, b *broker, address string, capabilities []string, m *amqp.Message, from, to string) error {
+	t.Helper()
+	nc, err := net.Dial("tcp", b.host(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := parsed(t, b.url)
+	password, _ := u.User.Password()
+	hostname := u.Hostname()
+	if b.rabbit {
+		_, vhost, _ := splitURL(t, b.url)
+		hostname = "vhost:" + vhost
+	}
+	c, err := amqp.NewConn(within(t, limit), &forger{nc, []byte(from), []byte(to)}, &amqp.ConnOptions{
+		HostName: hostname, SASLType: amqp.SASLTypePlain(u.User.Username(), password),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := c.NewSession(within(t, limit), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender, err := s.NewSender(within(t, limit), address, &amqp.SenderOptions{TargetCapabilities: capabilities})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sender.Send(within(t, limit), m, nil)
+}
+
+// TestHostileMessages: what a stranger sends costs its receiver one message, which
+// it can drop, and the next one comes.
+func TestHostileMessages(t *testing.T) {
+	var nested any = "x"
+	for range 3000 {
+		nested = []any{nested}
+	}
+	reply := "binary"
+	onEach(t, func(t *testing.T, b *broker) {
+		a := messaging.Address{Exchange: "hostile", Topic: topic().Topic}
+		in, out := dial(t, b, ""), dial(t, b, "")
+		l := listen(t, in, sources(a))
+		address, capabilities := "rpc.hostile."+a.Topic, []string(nil)
+		switch {
+		case b.rabbit:
+			address = "/queues/" + address
+		case b.column == "Artemis":
+			capabilities = []string{"queue"}
+		}
+		for _, h := range []struct {
+			name     string
+			m        *amqp.Message
+			from, to string
+		}{
+			{"many levels", &amqp.Message{Value: nested}, "none", "none"},
+			{
+				"a type that is not known", &amqp.Message{ApplicationProperties: map[string]any{"c": uint32(0xdeadbeef)}, Data: [][]byte{[]byte("x")}},
+				"\x70\xde\xad\xbe\xef", "\x73\x00\x00\x00\x41",
+			},
+			{
+				"a type that does not belong there", &amqp.Message{Properties: &amqp.MessageProperties{ReplyTo: &reply}, Data: [][]byte{[]byte("x")}},
+				"\xa1\x06binary", "\xa0\x06binary",
+			},
+			{"a list", &amqp.Message{Value: []any{int64(1)}}, "none", "none"},
+			{"a sequence", &amqp.Message{Sequence: [][]any{{"x"}}}, "none", "none"},
+			{"nothing", &amqp.Message{Value: amqp.Null{}}, "none", "none"},
+		} {
+			if err := forge(t, b, address, capabilities, h.m, h.from, h.to); err != nil {
+				t.Logf("%s: the broker says %v", h.name, err)
+			}
+			mustSend(t, out, a, body("good"))
+			for dropped := 0; ; dropped++ {
+				d := poll(t, l)
+				if string(d.Body) == "good" {
+					settle(t, d, messaging.Ack)
+					break
+				}
+				t.Logf("%s: content type %q, %d bytes", h.name, d.ContentType, len(d.Body))
+				if dropped > 2 {
+					t.Fatalf("%s comes again and again", h.name)
+				}
+				settle(t, d, messaging.Drop)
+			}
+		}
+		select {
+		case <-in.Done():
+			t.Errorf("it cost the connection: %v", in.Err())
+		default:
+		}
+	})
+}

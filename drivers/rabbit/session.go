@@ -1,0 +1,210 @@
+package rabbit
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// session is one channel of a source, for as long as the broker leaves it open.
+type session struct {
+	s      *source
+	c      *conn
+	ch     *channel
+	closed chan *amqp.Error
+	over   chan struct{} // closed when its goroutine has ended
+	calls  sync.Mutex    // held for calls that wait for the broker: one at a time
+
+	stream  *readings // nil: the queue is no stream
+	acks    acks
+	wake    chan struct{} // there is something to acknowledge
+	late    *time.Timer   // when to do it at the latest
+	write   sync.Mutex    // held while writing what becomes of deliveries
+	written int64         // how much was; protected by write
+	buf     []byte        // for frames; likewise
+	answer  chan uint64   // to basic.get: the tag of what was got, or 0
+}
+
+// openSession opens a channel for receiving and starts the goroutine that
+// acknowledges.
+func (c *conn) openSession(of *source) (*session, error) {
+	s := &session{
+		s:      of,
+		c:      c,
+		over:   make(chan struct{}),
+		wake:   make(chan struct{}, 1),
+		late:   time.NewTimer(ackTime),
+		answer: make(chan uint64, 1),
+	}
+	if of.plan.stream {
+		s.stream = &readings{offsets: map[uint64]int64{}}
+	}
+	ch, err := c.openChannel(&told{deliver: s.deliver, got: s.got})
+	if err != nil {
+		return nil, err
+	}
+	s.ch, s.closed = ch, ch.lib.NotifyClose(make(chan *amqp.Error, 1))
+	if err := ch.lib.Qos(of.l.prefetch, 0, false); err != nil {
+		return nil, err
+	}
+	if !c.spawn(s.acknowledge) {
+		return nil, c.lost()
+	}
+	return s, nil
+}
+
+// maxSurplus is how many deliveries beyond twice the prefetch end the
+// connection: nothing else would bound what a broker that ignores it can send.
+const maxSurplus = 1000
+
+// deliver is told of a message that was delivered.
+func (s *session) deliver(a *arrival) {
+	if n := s.acks.add(a.tag); n > 2*s.s.l.prefetch+maxSurplus {
+		s.c.fail(&messaging.OpError{Op: "receiving from", Addr: s.c.host, Err: joined(messaging.ErrConnLost,
+			fmt.Errorf("the broker delivered %d messages, with a prefetch of %d", n, s.s.l.prefetch))})
+	}
+	d := messaging.NewDelivery(a.Message, s)
+	d.Source = s.s.plan.index(a.exchange, a.key)
+	d.Redelivered, d.Tag = a.redelivered, a.tag
+	switch {
+	case s.stream != nil:
+		if !s.read(a, d) {
+			return
+		}
+	case s.c.caps.DeliveryCount:
+		d.Count = max(0, a.count)
+	}
+	if f := s.s.l.deliver; f != nil {
+		f(d)
+	} else {
+		s.s.l.inbox.put(polled{d, s})
+	}
+}
+
+// got is told what basic.get has found; nil: nothing.
+func (s *session) got(a *arrival) {
+	var tag uint64
+	if a != nil {
+		tag = a.tag
+	}
+	select {
+	case s.answer <- tag:
+	default: // nobody has asked
+	}
+}
+
+// acknowledge is the goroutine that writes acknowledgements: all that were
+// given since it last did, without waiting for more.
+func (s *session) acknowledge() {
+	defer close(s.over)
+	defer s.late.Stop()
+	for {
+		select {
+		case <-s.wake:
+			runtime.Gosched() // whoever is about to settle does so first
+			s.flush()
+		case <-s.late.C:
+			s.flush()
+		case <-s.closed:
+			return
+		}
+	}
+}
+
+// flush writes the acknowledgements that were given.
+func (s *session) flush() {
+	s.write.Lock()
+	defer s.write.Unlock()
+	b := s.buf[:0]
+	acks := s.acks.flush()
+	for _, a := range acks {
+		b = appendAck(b, s.ch.number, a.tag, a.multiple)
+	}
+	s.buf = b
+	if len(b) > 0 && s.ch.f.send(s.ch, b) == nil { // else the broker delivers them again
+		s.written += int64(len(acks))
+	}
+}
+
+// count returns how much was written about deliveries.
+func (s *session) count() int64 {
+	s.write.Lock()
+	defer s.write.Unlock()
+	return s.written
+}
+
+// get asks for one more message of a queue.
+func (s *session) get(queue string) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	s.buf = appendGet(s.buf[:0], s.ch.number, queue)
+	return s.ch.f.send(s.ch, s.buf)
+}
+
+// Settle implements messaging.Settler.
+func (s *session) Settle(_ context.Context, d *messaging.Delivery, o messaging.Outcome) error {
+	if s.lost() {
+		return &messaging.OpError{Op: "settling a delivery", Err: messaging.ErrConnLost}
+	}
+	switch {
+	case s.stream != nil:
+		s.settleReading(d, o)
+		return nil
+	case o != messaging.Ack:
+		return s.refuse(d.Tag, o == messaging.Requeue)
+	}
+	n := s.acks.ack(d.Tag)
+	if s.s.l.reply != "" && n < min(ackSize, s.s.l.prefetch/4) {
+		if n == 1 {
+			s.late.Reset(ackTime)
+		}
+		return nil
+	}
+	s.awaken()
+	return nil
+}
+
+// awaken has the acknowledgements written, soon.
+func (s *session) awaken() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Acknowledgements of replies wait for each other, so many or so long: a reply
+// that comes again is dropped, by a caller who has it. A request that comes again
+// may be executed again, so these do not wait.
+const (
+	ackSize = 64
+	ackTime = 5 * time.Millisecond
+)
+
+// refuse requeues or drops a delivery.
+func (s *session) refuse(tag uint64, requeue bool) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	s.buf = appendNack(s.buf[:0], s.ch.number, tag, requeue)
+	if err := s.ch.f.send(s.ch, s.buf); err != nil {
+		return &messaging.OpError{Op: "settling a delivery", Err: joined(messaging.ErrConnLost, err)}
+	}
+	s.written++
+	s.acks.remove(tag)
+	return nil
+}
+
+// lost reports whether the deliveries of the session are the broker's again.
+func (s *session) lost() bool {
+	select {
+	case <-s.c.done: // the library notices a little later
+		return true
+	default:
+		return s.ch.lib.IsClosed()
+	}
+}

@@ -1,0 +1,235 @@
+package link_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/patchbay-go/patchbay/drivers/zmq/internal/link"
+)
+
+func TestSizes(t *testing.T) {
+	s := serve(t, nil, options(), limits())
+	l := dial(t, s, nil)
+	roundTrip(t, l, []byte("one frame"))
+	roundTrip(t, l, []byte{})
+	for _, size := range []int{0, 1, 254, 255, 256, 257, 16<<10 - 1, 16 << 10, 16<<10 + 1, 64 << 10, 64<<10 + 1, 200_000, 1<<20 - 100} {
+		body := bytes.Repeat([]byte{byte(size)}, size)
+		roundTrip(t, l, []byte("head"), []byte("second"), body)
+		if size < 1<<20-100 {
+			roundTrip(t, l, []byte("head"), body)
+		}
+	}
+}
+
+func TestPipe(t *testing.T) {
+	a, b := link.Pipe(t.Context(), options())
+	go echo(b)
+	roundTrip(t, a, []byte("head"), []byte("second"), make([]byte, 100_000))
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPlain(t *testing.T) {
+	s := serve(t, plain("me", "s3cret"), options(), limits())
+	roundTrip(t, dial(t, s, plain("me", "s3cret")), []byte("in"))
+	o := options()
+	for name, tt := range map[string]struct {
+		give link.Security
+		want error
+	}{
+		"another password": {plain("me", "S3cret"), link.ErrAuth},
+		"a longer one":     {plain("me", "s3crets"), link.ErrAuth},
+		"none":             {plain("me", ""), link.ErrAuth},
+		"another user":     {plain("you", "s3cret"), link.ErrAuth},
+		"no mechanism":     {nil, link.ErrMechanism},
+	} {
+		_, err := link.Dial(t.Context(), "tcp", s.Addr().String(), nil, tt.give, &o, nil)
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+	}
+	open := serve(t, nil, options(), limits())
+	if _, err := link.Dial(t.Context(), "tcp", open.Addr().String(), nil, plain("me", "s3cret"), &o, nil); !errors.Is(err, link.ErrMechanism) {
+		t.Errorf("a password for who wants none: %v, want %v", err, link.ErrMechanism)
+	}
+}
+
+// TestCredentialsRotate: what the func says counts at each handshake.
+func TestCredentialsRotate(t *testing.T) {
+	now := make(chan string, 1)
+	rotating := func(context.Context) (link.Credentials, error) {
+		p := <-now
+		now <- p
+		return link.Credentials{Username: "me", Password: p}, nil
+	}
+	now <- "old"
+	s := serve(t, rotating, options(), limits())
+	dial(t, s, plain("me", "old"))
+	<-now
+	now <- "new"
+	dial(t, s, plain("me", "new"))
+	o := options()
+	if _, err := link.Dial(t.Context(), "tcp", s.Addr().String(), nil, plain("me", "old"), &o, nil); !errors.Is(err, link.ErrAuth) {
+		t.Errorf("the old password: %v, want %v", err, link.ErrAuth)
+	}
+}
+
+// TestSilence: a peer that says nothing more is noticed, and one that answers
+// PINGs is not.
+func TestSilence(t *testing.T) {
+	o := options()
+	o.Heartbeat, o.Silence = 20*time.Millisecond, 400*time.Millisecond
+	s := serve(t, nil, o, limits())
+	quiet := dial(t, s, nil) // it answers PINGs while it reads
+	reading := make(chan error, 1)
+	go func() { reading <- quiet.Read(new(link.Message)) }()
+
+	mute := raw(t, s)
+	if _, err := mute.Write(hello()); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	hangsUp(t, mute)
+	if took := time.Since(began); took < o.Silence/2 {
+		t.Errorf("it was given up after %v already", took)
+	}
+	select {
+	case err := <-reading:
+		t.Errorf("a peer that answers was given up: %v", err)
+	default:
+	}
+	if err := quiet.Write(frames([]byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-reading; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPing: a PING of libzmq is answered with its context.
+func TestPing(t *testing.T) {
+	s := serve(t, nil, options(), limits())
+	c := raw(t, s)
+	ping := command("PING", []byte{0, 10, 'c', 't', 'x'})
+	if _, err := c.Write(append(hello(), ping...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	buf := make([]byte, 4096)
+	for pong := command("PONG", []byte("ctx")); !bytes.Contains(got, pong); {
+		n, err := c.Read(buf)
+		if err != nil {
+			t.Fatalf("no PONG: %v, received %q", err, got)
+		}
+		got = append(got, buf[:n]...)
+	}
+}
+
+// TestStuckPeer: who reads nothing costs others nothing, is not read from while
+// a lot waits for him, and is given up after the write timeout.
+func TestStuckPeer(t *testing.T) {
+	o := options()
+	o.WriteTimeout = 300 * time.Millisecond
+	s := serve(t, nil, o, limits())
+	stuck := raw(t, s)
+	if _, err := stuck.Write(hello()); err != nil {
+		t.Fatal(err)
+	}
+	if err := stuck.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+		t.Fatal(err)
+	}
+	message := frames([]byte("head"), []byte("second"), make([]byte, 256<<10))
+	sent := 0
+	for {
+		n, err := stuck.Write(message)
+		sent += n
+		if err != nil {
+			var late net.Error
+			if errors.As(err, &late) && late.Timeout() {
+				t.Errorf("after %d bytes the peer is neither read nor given up", sent)
+			}
+			break
+		}
+	}
+	roundTrip(t, dial(t, s, nil), []byte("others go on"))
+}
+
+// TestRoom: who writes can wait until the peer has read.
+func TestRoom(t *testing.T) {
+	s := serve(t, nil, options(), limits())
+	l := dial(t, s, nil)
+	if err := l.Room(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a, b := link.Pipe(t.Context(), options())
+	defer b.Abort(errors.New("over"))
+	if err := a.Write(frames([]byte("head"), []byte{}, make([]byte, 2<<20)), frames([]byte("x"), []byte{}, make([]byte, 2<<20))); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := a.Room(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("room while the peer reads nothing: %v, want context.DeadlineExceeded", err)
+	}
+	waiting := make(chan error, 1)
+	go func() { waiting <- a.Room(t.Context()) }()
+	a.Abort(net.ErrClosed)
+	if err := <-waiting; err == nil {
+		t.Error("room on a link that ended")
+	}
+}
+
+func TestDialErrors(t *testing.T) {
+	o := options()
+	o.Handshake = 50 * time.Millisecond
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	dialIt := func() error {
+		_, err := link.Dial(t.Context(), "tcp", address, nil, nil, &o, nil)
+		return err
+	}
+	if err := dialIt(); err == nil || link.IsAbsent(err) { // the kernel takes the connection, and nobody speaks
+		t.Errorf("a mute peer: %v", err)
+	}
+	accepted := make(chan net.Conn, 2)
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				close(accepted)
+				return
+			}
+			accepted <- c
+		}
+	}()
+	(<-accepted).Close()
+	go func() {
+		for c := range accepted {
+			c.Close()
+		}
+	}()
+	o.Handshake = limit
+	if err := dialIt(); !errors.Is(err, link.ErrHungUp) || !link.IsAbsent(err) {
+		t.Errorf("a peer that hangs up: %v, want %v", err, link.ErrHungUp)
+	}
+	ln.Close()
+	if err := dialIt(); !link.IsAbsent(err) {
+		t.Errorf("nobody: %v is not absent", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := link.Dial(ctx, "tcp", address, nil, nil, &o, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled dial: %v, want context.Canceled", err)
+	}
+}

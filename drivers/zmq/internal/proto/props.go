@@ -1,0 +1,68 @@
+package proto
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// MaxProps bounds the second frame of a Request or a Reply.
+const MaxProps = 1 << 20
+
+// Fits reports whether the properties of m, and the reply address to, can be
+// encoded.
+func Fits(to string, m *messaging.Message) bool {
+	size := 0
+	for _, s := range [...]string{to, m.ID, m.CorrelationID, m.ReplyTo, m.ContentType, m.ContentEncoding} {
+		if len(s) > math.MaxUint16 {
+			return false
+		}
+		size += 2 + len(s)
+	}
+	for _, h := range m.Headers {
+		if len(h.Key) > math.MaxUint16 {
+			return false
+		}
+		size += 6 + len(h.Key) + len(h.Value)
+	}
+	return size+3 <= MaxProps && len(m.Headers) <= math.MaxUint16
+}
+
+// AppendProps appends the second frame of a Request, where to is empty, or of a
+// Reply to that address.
+func AppendProps(b []byte, to string, m *messaging.Message) []byte {
+	b = appendText(b, to)
+	b = appendText(b, m.ID)
+	b = appendText(b, m.CorrelationID)
+	b = appendText(b, m.ReplyTo)
+	b = appendText(b, m.ContentType)
+	b = appendText(b, m.ContentEncoding)
+	b = append(b, m.Priority)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(m.Headers)))
+	for i := range m.Headers {
+		b = appendLong(appendText(b, m.Headers[i].Key), m.Headers[i].Value)
+	}
+	return b
+}
+
+// ParseProps reads the second frame of a Request or a Reply into m, whose
+// headers it appends to, and returns the reply address. The strings share one
+// copy of the frame.
+func ParseProps(frame []byte, m *messaging.Message) (to string, err error) {
+	s := scanner{rest: string(frame)}
+	to = s.text()
+	m.ID = s.text()
+	m.CorrelationID = s.text()
+	m.ReplyTo = s.text()
+	m.ContentType = s.text()
+	m.ContentEncoding = s.text()
+	m.Priority = uint8(s.number(1))
+	for range s.number(2) {
+		if s.bad {
+			break
+		}
+		m.Headers = append(m.Headers, messaging.Header{Key: s.text(), Value: s.long()})
+	}
+	return to, s.end("the properties")
+}

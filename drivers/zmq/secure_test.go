@@ -1,0 +1,296 @@
+package zmq_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/patchbay-go/patchbay/drivers/zmq"
+	"github.com/patchbay-go/patchbay/messaging"
+	"github.com/patchbay-go/patchbay/messaging/rpc"
+)
+
+// authority signs certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	file string
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{file: filepath.Join(t.TempDir(), "ca.pem")}
+	var err error
+	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, a.file, "CERTIFICATE", der)
+	return a
+}
+
+func writePEM(t *testing.T, file, kind string, der []byte) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := pem.Encode(f, &pem.Block{Type: kind, Bytes: der}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sign returns a file with a certificate for a name or an address, and its key.
+func (a *authority) sign(t *testing.T, name string) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if ip := net.ParseIP(name); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{name}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "pair.pem")
+	writePEM(t, file, "CERTIFICATE", der)
+	if der, err = x509.MarshalECPrivateKey(key); err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, file, "EC PRIVATE KEY", der)
+	return file
+}
+
+// serveEcho serves "whoami" at a URL until the test ends.
+func serveEcho(t *testing.T, tr *messaging.Transport, name string) {
+	t.Helper()
+	srv, err := rpc.NewServer(tr, messaging.Target{Topic: "work", Server: name}, []*rpc.Endpoint{endpoint(name, func(string) {})}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Start(within(t, limit)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func whoami(t *testing.T, tr *messaging.Transport) (string, error) {
+	t.Helper()
+	return rpc.CallFor[string](within(t, limit), clientOf(tr, "work"), "whoami", rpc.None{})
+}
+
+func TestTLS(t *testing.T) {
+	ca, stranger := newAuthority(t), newAuthority(t)
+	address := freePorts(t, 1)[0]
+	server := fmt.Sprintf("zmq+tls://%s/?ssl_ca_file=%s&ssl_cert_file=%s&ssl_client_ca_file=%s", address, ca.file, ca.sign(t, "127.0.0.1"), ca.file)
+	serveEcho(t, open(t, server), "s")
+	_, port, _ := net.SplitHostPort(address)
+	client := func(host, query string) string { return "zmq+tls://" + net.JoinHostPort(host, port) + "/?" + query }
+	mine := "&ssl_cert_file=" + ca.sign(t, "client")
+
+	if who, err := whoami(t, open(t, client("127.0.0.1", "ssl_ca_file="+ca.file+mine))); err != nil || who != "s" {
+		t.Errorf("a good client: %q, %v", who, err)
+	}
+	for name, tt := range map[string]struct {
+		url  string
+		want error
+	}{
+		"another authority":        {client("127.0.0.1", "ssl_ca_file="+stranger.file+mine), messaging.ErrPermanent},
+		"another host name":        {client("localhost", "ssl_ca_file="+ca.file+mine), messaging.ErrPermanent},
+		"no client certificate":    {client("127.0.0.1", "ssl_ca_file="+ca.file), messaging.ErrAuth},
+		"a stranger's certificate": {client("127.0.0.1", "ssl_ca_file="+ca.file+"&ssl_cert_file="+stranger.sign(t, "client")), messaging.ErrAuth},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			err := open(t, tt.url).Connect(ctx)
+			if !errors.Is(err, tt.want) || !errors.Is(err, messaging.ErrConnect) {
+				t.Errorf("%v, want %v", err, tt.want)
+			}
+		})
+	}
+	t.Run("no TLS", func(t *testing.T) { // whoever hangs up without a word may be a proxy with nobody behind it
+		if _, err := whoami(t, open(t, "zmq://"+address+"/")); !errors.Is(err, messaging.ErrNoRoute) {
+			t.Errorf("%v, want %v", err, messaging.ErrNoRoute)
+		}
+	})
+	t.Run("the name may be left out", func(t *testing.T) {
+		if _, err := whoami(t, open(t, client("localhost", "ssl_enforce_hostname_verification=false&ssl_ca_file="+ca.file+mine))); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("a server without a certificate", func(t *testing.T) {
+		tr := open(t, "zmq+tls://"+freePorts(t, 1)[0]+"/?ssl_ca_file="+ca.file)
+		_, err := tr.Listen(within(t, limit), messaging.Subscription{Sources: []messaging.Address{targetOf("work")}})
+		if !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), "ssl_cert_file") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// TestInsecure: who could be anybody is not talked to, unless that is wanted.
+func TestInsecure(t *testing.T) {
+	for url, ok := range map[string]bool{
+		"zmq://127.0.0.1:9501/":                                 true,
+		"zmq://[::1]:9501/":                                     true,
+		"zmq://localhost:9501/":                                 true,
+		"zmq://":                                                true,
+		"zmq://10.1.2.3:9501/":                                  false,
+		"zmq://10.1.2.3:9501/?insecure=true":                    true,
+		"zmq://me:s3cret@10.1.2.3:9501/":                        true,
+		"zmq+tls://10.1.2.3:9501/":                              true,
+		"zmq://127.0.0.1:9501/?bind=0.0.0.0:9501":               false,
+		"zmq://127.0.0.1:9501/?bind=0.0.0.0:9501&insecure=true": true,
+		"zmq+ipc:///tmp/somewhere":                              true,
+		"zmq+ipc://":                                            false,
+		"zmq+ipc://host/tmp":                                    false,
+		"zmq://h/vhost":                                         false,
+		"zmq://a:b@h1,c:d@h2/":                                  false,
+		"zmq+udp://h/":                                          false,
+		"zmq://h/?heartbeat_interval=5&heartbeat_timeout=6":     false,
+		"zmq://h/?bind=nonsense":                                false,
+		"zmq://h/?discovery=redis":                              false, // not linked
+		"zmq://127.0.0.1/?ports=1000":                           false,
+	} {
+		tr, err := messaging.Registry{"zmq": zmq.Open}.Open(t.Context(), url, quiet())
+		if ok != (err == nil) || err != nil && !errors.Is(err, messaging.ErrInvalidURL) {
+			t.Errorf("%s: %v", url, err)
+		}
+		if err == nil {
+			if err := tr.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	// A name says where it leads to only when it is bound.
+	tr := open(t, "zmq://localhost:1/?bind=:0")
+	_, err := tr.Listen(within(t, limit), messaging.Subscription{Sources: []messaging.Address{targetOf("work")}})
+	if !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), "insecure") {
+		t.Errorf("listening everywhere without a password: %v", err)
+	}
+}
+
+// TestRotatedPassword: a link that is opened later uses the password of then.
+func TestRotatedPassword(t *testing.T) {
+	url := nodesURL(t, 2, "")
+	var now string
+	asked := make(chan string, 1)
+	o := quiet()
+	o.Credentials = func(context.Context, messaging.HostPort) (messaging.Credentials, error) {
+		p := <-asked
+		asked <- p
+		return messaging.Credentials{Username: "me", Password: p}, nil
+	}
+	now = "first-s3cret"
+	asked <- now
+	server, err := registry().Open(t.Context(), url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close(context.Background())
+	serveEcho(t, server, "s")
+	with := func(password string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		return open(t, strings.Replace(strings.ReplaceAll(url, ",", ",me:"+password+"@"), "zmq://", "zmq://me:"+password+"@", 1)).Connect(ctx)
+	}
+	if err := with("first-s3cret"); err != nil {
+		t.Errorf("the first password: %v", err)
+	}
+	<-asked
+	asked <- "second-s3cret"
+	until(t, "the second password to be good", func() bool { return with("second-s3cret") == nil })
+	if err := with("first-s3cret"); !errors.Is(err, messaging.ErrAuth) {
+		t.Errorf("the first password, later: %v, want %v", err, messaging.ErrAuth)
+	}
+}
+
+func TestIPC(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	url := "zmq+ipc://" + dir
+	first := open(t, url)
+	serveEcho(t, first, "a")
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory has mode %v, %v", info.Mode(), err)
+	}
+	client := open(t, url)
+	if who, err := whoami(t, client); err != nil || who != "a" {
+		t.Errorf("%q, %v", who, err)
+	}
+	// One that comes later is found.
+	serveEcho(t, open(t, url), "b")
+	await(t, client, "work", 2)
+
+	// A process that was killed leaves its socket. The next server removes that, and
+	// no other.
+	dead := start(t, role{URL: url, Topic: "work", Servers: []string{"dead"}})
+	await(t, client, "work", 3)
+	dead.kill(t)
+	sockets := func() int {
+		all, err := filepath.Glob(filepath.Join(dir, "*.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	if n := sockets(); n != 3 {
+		t.Errorf("%d sockets after a kill, want 3", n)
+	}
+	serveEcho(t, open(t, url), "c")
+	if n := sockets(); n != 3 {
+		t.Errorf("%d sockets when the next server had come, want 3", n)
+	}
+	await(t, client, "work", 3)
+	if err := first.Close(within(t, limit)); err != nil {
+		t.Error(err)
+	}
+	if n := sockets(); n != 2 {
+		t.Errorf("%d sockets when one had left, want 2", n)
+	}
+}
+
+func TestIPCDirectoryOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // that is what is refused
+		t.Fatal(err)
+	}
+	sub := messaging.Subscription{Sources: []messaging.Address{targetOf("work")}}
+	if _, err := open(t, "zmq+ipc://"+dir).Listen(within(t, limit), sub); !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), "0700") {
+		t.Errorf("a directory that others can read: %v", err)
+	}
+	if _, err := open(t, "zmq+ipc://"+dir+"?insecure=true").Listen(within(t, limit), sub); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package coalesce
+
+import "net"
+
+func newImmediate(net.Conn) immediate { return nil }
