@@ -80,7 +80,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestCapabilities(t *testing.T) {
 	onEach(t, func(t *testing.T, b *broker) {
 		always := messaging.Capabilities{
-			Ordered: true, Requeue: true, Mandatory: true, TTL: true, Groups: true, OfflineCast: true, StableReply: true,
+			Ordered: true, Requeue: true, Mandatory: true, TTL: true, Groups: true, Taps: true, OfflineCast: true, StableReply: true,
 			MaxMessage: 16 << 20,
 		}
 		if strings.HasSuffix(t.Name(), "/3.10") {
