@@ -279,7 +279,7 @@ func TestErrors(t *testing.T) {
 		"[DEFAULT]\n\n  s3cret":           ":3: a line that begins with a blank continues nothing",
 		"[DEFAULT]\n# x\n  s3cret":        ":3: a line that begins",
 		"[DEFAULT]\ntransport_url = rabbit://u:s3cret@h:x":  "[DEFAULT] transport_url: invalid transport URL",
-		"[DEFAULT]\ntransport_url = rabbit://u:s3cret$x@h":  ":2: it refers to $x, which is not set",
+		"[DEFAULT]\ntransport_url = rabbit://u:pa$s3cret@h": ":2: a dollar sign in it refers to an option that is not set",
 		"[DEFAULT]\nrpc_response_timeout = soon":            `:2: [DEFAULT] rpc_response_timeout must be a number of seconds, not "soon"`,
 		"[DEFAULT]\nrpc_response_timeout = -1":              `rpc_response_timeout must be`,
 		"[DEFAULT]\nexecutor_thread_pool_size = 1.5":        `must be an integer`,
