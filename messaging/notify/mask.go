@@ -38,7 +38,7 @@ func mask(v any) {
 // isSecret reports whether a name speaks of what is nobody's business.
 func isSecret(name string) bool {
 	name = strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
-	for _, word := range secretWords {
+	for _, word := range secretWords() {
 		if strings.Contains(name, word) {
 			return true
 		}
@@ -46,11 +46,13 @@ func isSecret(name string) bool {
 	return false
 }
 
-// secretWords are parts of such names: those that oslo.utils masks, and a few more.
-var secretWords = [...]string{
-	"password", "passwd", "pswd", "passphrase", "adminpass", "newpass",
-	"secret", "token", "credential", "cookie",
-	"authkey", "privatekey", "sslkey", "sshkey", "apikey", "accesskey", "encryptedkey", "encryptionkey", "fernetkey", "rndckey", "heartbeatkey",
-	"adminkey", "clientkey", "cephrgwkey", "cephmdskey", "cephmonkey", "cryptokek", // Ceph's and Barbican's
-	"clusterfsid", "hashsuffix", "configdrive",
+// secretWords returns parts of such names: those that oslo.utils masks, and a few more.
+func secretWords() []string {
+	return []string{
+		"password", "passwd", "pswd", "passphrase", "adminpass", "newpass",
+		"secret", "token", "credential", "cookie",
+		"authkey", "privatekey", "sslkey", "sshkey", "apikey", "accesskey", "encryptedkey", "encryptionkey", "fernetkey", "rndckey", "heartbeatkey",
+		"adminkey", "clientkey", "cephrgwkey", "cephmdskey", "cephmonkey", "cryptokek", // Ceph's and Barbican's
+		"clusterfsid", "hashsuffix", "configdrive",
+	}
 }
