@@ -2,15 +2,8 @@ package zmq_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,79 +12,10 @@ import (
 	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq"
+	"github.com/patchbay-go/patchbay/internal/tlstest"
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/rpc"
 )
-
-// authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{file: filepath.Join(t.TempDir(), "ca.pem")}
-	var err error
-	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, a.file, "CERTIFICATE", der)
-	return a
-}
-
-func writePEM(t *testing.T, file, kind string, der []byte) {
-	t.Helper()
-	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := pem.Encode(f, &pem.Block{Type: kind, Bytes: der}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// sign returns a file with a certificate for a name or an address, and its key.
-func (a *authority) sign(t *testing.T, name string) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if ip := net.ParseIP(name); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	} else {
-		template.DNSNames = []string{name}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "pair.pem")
-	writePEM(t, file, "CERTIFICATE", der)
-	if der, err = x509.MarshalECPrivateKey(key); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, file, "EC PRIVATE KEY", der)
-	return file
-}
 
 // serveEcho serves "whoami" at a URL until the test ends.
 func serveEcho(t *testing.T, tr *messaging.Transport, name string) {
@@ -111,25 +35,25 @@ func whoami(t *testing.T, tr *messaging.Transport) (string, error) {
 }
 
 func TestTLS(t *testing.T) {
-	ca, stranger := newAuthority(t), newAuthority(t)
+	ca, stranger := tlstest.New(t), tlstest.New(t)
 	address := freePorts(t, 1)[0]
-	server := fmt.Sprintf("zmq+tls://%s/?ssl_ca_file=%s&ssl_cert_file=%s&ssl_client_ca_file=%s", address, ca.file, ca.sign(t, "127.0.0.1"), ca.file)
+	server := fmt.Sprintf("zmq+tls://%s/?ssl_ca_file=%s&ssl_cert_file=%s&ssl_client_ca_file=%s", address, ca.File, ca.Sign(t, "127.0.0.1"), ca.File)
 	serveEcho(t, open(t, server), "s")
 	_, port, _ := net.SplitHostPort(address)
 	client := func(host, query string) string { return "zmq+tls://" + net.JoinHostPort(host, port) + "/?" + query }
-	mine := "&ssl_cert_file=" + ca.sign(t, "client")
+	mine := "&ssl_cert_file=" + ca.Sign(t, "client")
 
-	if who, err := whoami(t, open(t, client("127.0.0.1", "ssl_ca_file="+ca.file+mine))); err != nil || who != "s" {
+	if who, err := whoami(t, open(t, client("127.0.0.1", "ssl_ca_file="+ca.File+mine))); err != nil || who != "s" {
 		t.Errorf("a good client: %q, %v", who, err)
 	}
 	for name, tt := range map[string]struct {
 		url  string
 		want error
 	}{
-		"another authority":        {client("127.0.0.1", "ssl_ca_file="+stranger.file+mine), messaging.ErrPermanent},
-		"another host name":        {client("localhost", "ssl_ca_file="+ca.file+mine), messaging.ErrPermanent},
-		"no client certificate":    {client("127.0.0.1", "ssl_ca_file="+ca.file), messaging.ErrAuth},
-		"a stranger's certificate": {client("127.0.0.1", "ssl_ca_file="+ca.file+"&ssl_cert_file="+stranger.sign(t, "client")), messaging.ErrAuth},
+		"another authority":        {client("127.0.0.1", "ssl_ca_file="+stranger.File+mine), messaging.ErrPermanent},
+		"another host name":        {client("localhost", "ssl_ca_file="+ca.File+mine), messaging.ErrPermanent},
+		"no client certificate":    {client("127.0.0.1", "ssl_ca_file="+ca.File), messaging.ErrAuth},
+		"a stranger's certificate": {client("127.0.0.1", "ssl_ca_file="+ca.File+"&ssl_cert_file="+stranger.Sign(t, "client")), messaging.ErrAuth},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -146,12 +70,12 @@ func TestTLS(t *testing.T) {
 		}
 	})
 	t.Run("the name may be left out", func(t *testing.T) {
-		if _, err := whoami(t, open(t, client("localhost", "ssl_enforce_hostname_verification=false&ssl_ca_file="+ca.file+mine))); err != nil {
+		if _, err := whoami(t, open(t, client("localhost", "ssl_enforce_hostname_verification=false&ssl_ca_file="+ca.File+mine))); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Run("a server without a certificate", func(t *testing.T) {
-		tr := open(t, "zmq+tls://"+freePorts(t, 1)[0]+"/?ssl_ca_file="+ca.file)
+		tr := open(t, "zmq+tls://"+freePorts(t, 1)[0]+"/?ssl_ca_file="+ca.File)
 		_, err := tr.Listen(within(t, limit), messaging.Subscription{Sources: []messaging.Address{targetOf("work")}})
 		if !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), "ssl_cert_file") {
 			t.Errorf("%v", err)
