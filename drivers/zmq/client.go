@@ -111,7 +111,7 @@ func (cl *client) route(to messaging.Address, p *parcel, told *outcomes) {
 		return
 	}
 	if !p.pool.waits() && cl.trying == 0 {
-		p.complete(told, "", messaging.ErrNoRoute, nil)
+		p.complete(told, "", cl.noRoute(), nil)
 		cl.routes.tidy(p.pool)
 		return
 	}
@@ -206,7 +206,7 @@ func (cl *client) notify(to messaging.Address, mandatory bool, p *parcel, told *
 		}
 	}
 	if f.members == 0 && mandatory {
-		told.add(p.done, messaging.ErrNoRoute)
+		told.add(p.done, cl.noRoute())
 		return
 	}
 	f.finish(told, 1)
@@ -262,7 +262,7 @@ func (cl *client) giveUp(p *pool, told *outcomes) {
 		if !x.accepted {
 			p.queue.Remove(e)
 			x.place = nil
-			x.complete(told, p.group, messaging.ErrNoRoute, nil)
+			x.complete(told, p.group, cl.noRoute(), nil)
 			x.release()
 		} else if x.held.IsZero() {
 			x.held = now

@@ -18,12 +18,12 @@ func (cd *candidate) open() (*peer, error) {
 	c := cd.client.c
 	lk, err := cd.dial()
 	if err != nil {
-		return nil, err
+		return nil, explainDial(err)
 	}
 	hello, err := greet(lk, &c.o.link, c.hello(nil))
 	if err != nil {
 		lk.Abort(err)
-		return nil, err
+		return nil, explainDial(err)
 	}
 	p, err := cd.client.join(cd, lk, hello)
 	if err != nil {

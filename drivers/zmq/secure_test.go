@@ -3,16 +3,12 @@ package zmq_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq"
-	"github.com/patchbay-go/patchbay/internal/tlstest"
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/rpc"
 )
@@ -32,55 +28,6 @@ func serveEcho(t *testing.T, tr *messaging.Transport, name string) {
 func whoami(t *testing.T, tr *messaging.Transport) (string, error) {
 	t.Helper()
 	return rpc.CallFor[string](within(t, limit), clientOf(tr, "work"), "whoami", rpc.None{})
-}
-
-func TestTLS(t *testing.T) {
-	ca, stranger := tlstest.New(t), tlstest.New(t)
-	address := freePorts(t, 1)[0]
-	server := fmt.Sprintf("zmq+tls://%s/?ssl_ca_file=%s&ssl_cert_file=%s&ssl_client_ca_file=%s", address, ca.File, ca.Sign(t, "127.0.0.1"), ca.File)
-	serveEcho(t, open(t, server), "s")
-	_, port, _ := net.SplitHostPort(address)
-	client := func(host, query string) string { return "zmq+tls://" + net.JoinHostPort(host, port) + "/?" + query }
-	mine := "&ssl_cert_file=" + ca.Sign(t, "client")
-
-	if who, err := whoami(t, open(t, client("127.0.0.1", "ssl_ca_file="+ca.File+mine))); err != nil || who != "s" {
-		t.Errorf("a good client: %q, %v", who, err)
-	}
-	for name, tt := range map[string]struct {
-		url  string
-		want error
-	}{
-		"another authority":        {client("127.0.0.1", "ssl_ca_file="+stranger.File+mine), messaging.ErrPermanent},
-		"another host name":        {client("localhost", "ssl_ca_file="+ca.File+mine), messaging.ErrPermanent},
-		"no client certificate":    {client("127.0.0.1", "ssl_ca_file="+ca.File), messaging.ErrAuth},
-		"a stranger's certificate": {client("127.0.0.1", "ssl_ca_file="+ca.File+"&ssl_cert_file="+stranger.Sign(t, "client")), messaging.ErrAuth},
-	} {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-			defer cancel()
-			err := open(t, tt.url).Connect(ctx)
-			if !errors.Is(err, tt.want) || !errors.Is(err, messaging.ErrConnect) {
-				t.Errorf("%v, want %v", err, tt.want)
-			}
-		})
-	}
-	t.Run("no TLS", func(t *testing.T) { // whoever hangs up without a word may be a proxy with nobody behind it
-		if _, err := whoami(t, open(t, "zmq://"+address+"/")); !errors.Is(err, messaging.ErrNoRoute) {
-			t.Errorf("%v, want %v", err, messaging.ErrNoRoute)
-		}
-	})
-	t.Run("the name may be left out", func(t *testing.T) {
-		if _, err := whoami(t, open(t, client("localhost", "ssl_enforce_hostname_verification=false&ssl_ca_file="+ca.File+mine))); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Run("a server without a certificate", func(t *testing.T) {
-		tr := open(t, "zmq+tls://"+freePorts(t, 1)[0]+"/?ssl_ca_file="+ca.File)
-		_, err := tr.Listen(within(t, limit), messaging.Subscription{Sources: []messaging.Address{targetOf("work")}})
-		if !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), "ssl_cert_file") {
-			t.Errorf("%v", err)
-		}
-	})
 }
 
 // TestInsecure: who could be anybody is not talked to, unless that is wanted.
