@@ -42,12 +42,6 @@ func refusedReply(why string) error {
 	return fmt.Errorf("%w: %w: %s", messaging.ErrNoRoute, messaging.ErrReplyRefused, why)
 }
 
-// isRefused reports whether an error of a link means that the credentials were not
-// accepted, or that the peers want different ones.
-func isRefused(err error) bool {
-	return errors.Is(err, link.ErrAuth) || errors.Is(err, link.ErrMechanism)
-}
-
 // isUntrusted reports whether the peer does not accept our certificate. The type of
 // a TLS alert is not exported, but all that are about a certificate say so.
 func isUntrusted(err error) bool {
@@ -66,7 +60,9 @@ func nobodyThere(err error) error {
 // explainDial maps an error of a link that we could not open, and adds what to do.
 func explainDial(err error) error {
 	switch {
-	case isRefused(err):
+	case errors.Is(err, link.ErrMechanism):
+		return fmt.Errorf("%w: %w: %w: all nodes must have the same user and password, or none", messaging.ErrAuth, messaging.ErrPermanent, err)
+	case errors.Is(err, link.ErrAuth):
 		return fmt.Errorf("%w: %w: %w", messaging.ErrAuth, messaging.ErrPermanent, err)
 	case isUntrusted(err):
 		return fmt.Errorf("%w: %w: %w: ssl_cert_file and ssl_key_file must be a certificate, for clients too, that the peer's ssl_client_ca_file has signed",

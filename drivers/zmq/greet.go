@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -43,6 +44,9 @@ func (cd *candidate) dial() (*link.Link, error) {
 	case "inproc":
 		return c.server.pipe()
 	case "ipc":
+		if err := c.checkPrivate(filepath.Dir(address), true); err != nil {
+			return nil, err
+		}
 		return link.Dial(ctx, "unix", address, nil, c.security(), &c.o.link, nil)
 	case "tcp":
 	default:

@@ -152,16 +152,38 @@ func TestIPC(t *testing.T) {
 	}
 }
 
+// TestIPCDirectoryOfOthers: who can put a socket into the directory is a server to
+// all who look there, so both sides refuse it.
 func TestIPCDirectoryOfOthers(t *testing.T) {
 	dir := t.TempDir()
+	url := "zmq+ipc://" + dir
+	sub := messaging.Subscription{Sources: []messaging.Address{targetOf("work")}, Prefetch: 1}
+	refused := func(what, why string) {
+		t.Helper()
+		if _, err := open(t, url).Listen(within(t, limit), sub); !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), why) {
+			t.Errorf("listening in %s: %v", what, err)
+		}
+	}
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // that is what is refused
 		t.Fatal(err)
 	}
-	sub := messaging.Subscription{Sources: []messaging.Address{targetOf("work")}}
-	if _, err := open(t, "zmq+ipc://"+dir).Listen(within(t, limit), sub); !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), "0700") {
-		t.Errorf("a directory that others can read: %v", err)
-	}
-	if _, err := open(t, "zmq+ipc://"+dir+"?insecure=true").Listen(within(t, limit), sub); err != nil {
+	refused("a directory that others can read", "0700")
+	if _, err := open(t, url+"?insecure=true").Listen(within(t, limit), sub); err != nil {
 		t.Error(err)
+	}
+	if err := open(t, url).Connect(within(t, limit)); !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), "0700") {
+		t.Errorf("linking to a socket in a directory that others can reach: %v", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // of a directory
+		t.Fatal(err)
+	}
+	if err := open(t, url).Connect(within(t, limit)); err != nil {
+		t.Errorf("when it is private: %v", err)
+	}
+	if os.Geteuid() == 0 { // who else may give a directory away
+		if err := os.Chown(dir, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		refused("a directory of somebody else", "belongs to another user")
 	}
 }
