@@ -88,7 +88,7 @@ func (cl *client) send(ctx context.Context, to messaging.Address, m *messaging.M
 	case to.Kind == messaging.KindNotify && (rt == nil || len(rt.pools) != 1 || !rt.pools[0].waits()):
 		cl.notify(to, m.Mandatory, p, &told)
 	default:
-		cl.route(to, p, &told)
+		cl.route(to, rt, p, &told)
 	}
 	sent := p.sent
 	cl.mu.Unlock()
@@ -99,14 +99,17 @@ func (cl *client) send(ctx context.Context, to messaging.Address, m *messaging.M
 	return cl.wait(ctx, p, sent)
 }
 
-// route sends a parcel to one server of an address, or queues it until one has
-// room. mu is held.
-func (cl *client) route(to messaging.Address, p *parcel, told *outcomes) {
+// route sends a parcel to one server of an address, whose route is known if there
+// is one, or queues it until one has room. mu is held.
+func (cl *client) route(to messaging.Address, rt *route, p *parcel, told *outcomes) {
 	group := ""
-	if rt := cl.routes[to]; rt != nil && to.Kind == messaging.KindNotify {
+	switch {
+	case rt == nil:
+		rt = cl.routes.route(to)
+	case to.Kind == messaging.KindNotify:
 		group = rt.pools[0].group // the only one
 	}
-	p.pool = cl.routes.pool(to, group)
+	p.pool = rt.pool(group)
 	if p.pool.queue.Len() == 0 && cl.hand(p.pool, p, told) {
 		return
 	}
@@ -285,6 +288,6 @@ func (cl *client) back(x *parcel, told *outcomes) {
 		return
 	}
 	x.member, x.held = nil, time.Time{}
-	x.pool = cl.routes.pool(x.pool.route.address, x.pool.group)
+	x.pool = cl.routes.route(x.pool.route.address).pool(x.pool.group)
 	insertFront(&x.pool.queue, x)
 }
