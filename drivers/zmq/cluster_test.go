@@ -111,7 +111,7 @@ func TestKillMinusNine(t *testing.T) {
 							return
 						}
 						if i == casts/2 {
-							go children[0].kill(t)
+							wg.Go(func() { children[0].kill(t) })
 						}
 						switch err := c.Cast(t.Context(), "record", keyArgs{fmt.Sprint(i)}); {
 						case err == nil:
