@@ -182,6 +182,10 @@ var rules = []rule{
 		"it reads the options of a URL",
 	},
 	{
+		"internal/tlstest", nil,
+		"it makes certificates for the tests of any package",
+	},
+	{
 		"internal/lazyctx", nil,
 		"it is a context.Context, which knows nothing of messaging",
 	},
