@@ -44,13 +44,6 @@ func notFound(err error) bool {
 	return errors.As(err, &said) && (said.Condition == amqp.ErrCondNotFound || said.Condition == amqp.ErrCondResourceDeleted)
 }
 
-// undecodable reports whether the library closed the link over a message that it
-// could not decode.
-func undecodable(err error) bool {
-	var ended *amqp.LinkError
-	return errors.As(err, &ended) && ended.RemoteErr == nil && strings.HasPrefix(ended.Error(), string(amqp.ErrCondInternalError))
-}
-
 // explainDial turns the failure of an attempt to connect into what Driver.Dial
 // promises. The library has plain errors only for what goes wrong before a
 // connection is open.

@@ -45,22 +45,6 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// TestWrite: what the library has begun to write cannot be revoked, and what was
-// revoked is not written.
-func TestWrite(t *testing.T) {
-	begun := &write{Context: t.Context()}
-	if begun.Err() != nil || begun.revoke() || begun.Err() != nil || !begun.begun() {
-		t.Error("a write that has begun")
-	}
-	revoked := &write{Context: t.Context()}
-	if !revoked.revoke() || revoked.Err() == nil || !revoked.revoke() || revoked.begun() {
-		t.Error("a write that was revoked")
-	}
-	if _, ok := revoked.Deadline(); ok {
-		t.Error("a deadline would be the connection's")
-	}
-}
-
 func TestExplainQueue(t *testing.T) {
 	err := explainQueue("q", &statusError{"PUT /queues/q", "409", "inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received 'classic' but current is 'quorum'"})
 	var p *messaging.PreconditionError

@@ -181,11 +181,14 @@ func (t *management) request(method, path string, body any) (status, said string
 		if err := t.from.AcceptMessage(t.c.life, m); err != nil {
 			return "", "", err
 		}
-		if m.Properties == nil || identifier(m.Properties.CorrelationID) != id {
+		if m.Properties == nil || m.Properties.CorrelationID != any(id) {
 			continue // the answer to a request before, whose link ended
 		}
+		if m.Properties.Subject != nil {
+			status = *m.Properties.Subject
+		}
 		said, _ = m.Value.(string)
-		return text(m.Properties.Subject), said, nil
+		return status, said, nil
 	}
 }
 

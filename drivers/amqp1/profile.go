@@ -3,8 +3,6 @@ package amqp1
 import (
 	"strings"
 
-	"github.com/Azure/go-amqp"
-
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -123,9 +121,6 @@ func profileOf(product string) *profile {
 func plainHost(vhost string) string { return vhost }
 
 // wasDelivered reports whether a message was delivered before.
-func (p *profile) wasDelivered(h *amqp.MessageHeader) bool {
-	if h == nil {
-		return false
-	}
-	return h.DeliveryCount > 0 || p.firstAcquirer && !h.FirstAcquirer
+func (p *profile) wasDelivered(a *arrival) bool {
+	return a.count > 0 || p.firstAcquirer && a.header && !a.first
 }

@@ -41,6 +41,13 @@ func (b *Inbox[T]) signal() {
 // Who received from it must call Take, or another who waits is not woken.
 func (b *Inbox[T]) Ready() <-chan struct{} { return b.ready }
 
+// Len returns how many wait.
+func (b *Inbox[T]) Len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue) - b.head
+}
+
 // Take removes the first, if there is one.
 func (b *Inbox[T]) Take() (T, bool) {
 	var none T
