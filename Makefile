@@ -1,13 +1,15 @@
 # Every target says what it does: run `make`.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help demo test check fmt vet lint race fuzz bench rivals mutants conform brokers-up brokers-down python
+.PHONY: help demo test check fmt vet lint race fuzz bench rates rivals mutants conform brokers-up brokers-down python
 
 GO   ?= go
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
 D    ?= rabbit
 V    ?= $(if $(filter rabbit,$(D)),4.3)
 T    ?= 30s
+N    ?= 10000
+ROUNDS ?= 3
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +51,9 @@ fuzz: ## run every fuzz target for T=30s each
 
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+rates: python ## 10,000 calls of each pair of Go and Python, and what they cost: N=10000, ROUNDS=3
+	PATCHBAY_INTEROP_CALLS=$(N) PATCHBAY_INTEROP_ROUNDS=$(ROUNDS) $(GO) test -count=1 -v -timeout 60m -run '^TestManyCalls$$' ./interop
 
 conform: ## run the conformance suite on one driver, D=rabbit V=4.3
 	$(GO) test -count=1 -v -run 'Conformance$(if $(V),/^$(V)$$)' ./drivers/$(D)/

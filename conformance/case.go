@@ -49,6 +49,7 @@ func List() []Case {
 		flowCases(),
 		capabilityCases(),
 		deliveryCases(),
+		notifyCases(),
 		faultCases(),
 		recoveryCases(),
 		hostileCases(),

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -61,21 +60,18 @@ func ttl(t *trial) {
 	topic, s, sender, inHand := t.occupied()
 	brief := t.scaled(moment)
 	sent := make(chan struct{})
-	var wg sync.WaitGroup
-	for _, m := range []struct {
-		key  string
-		life time.Duration
-	}{{"brief", brief}, {"long", 100 * brief}, {"endless", 0}} {
-		wg.Add(1)
-		t.spawn(func() {
-			defer wg.Done()
+	t.spawn(func() {
+		defer close(sent)
+		for _, m := range []struct { // the first is the one that a peer hands out too early
+			key  string
+			life time.Duration
+		}{{"brief", brief}, {"long", 100 * brief}, {"endless", 0}} {
 			err := t.attempt(sender, anyOf(topic), m.key, &messaging.SendOptions{TTL: m.life})
 			if m.key != "brief" || fateOf(err) != notSent { // it may expire here as well, while it waits for room
 				t.check(err, "sending %s", m.key)
 			}
-		})
-	}
-	t.spawn(func() { wg.Wait(); close(sent) })
+		}
+	})
 	select {
 	case <-sent:
 	case <-time.After(t.scaled(moment)): // what has no room at the server may wait here

@@ -163,7 +163,7 @@ func optionMutants() []mutant {
 		},
 		{
 			"group_of_one", "gives each member of a group its own copies",
-			[]string{"group_shares_queue"},
+			[]string{"notify_pool_has_its_copy", "group_shares_queue"},
 			func() hooks {
 				return hooks{listen: func(sub *messaging.Subscription) {
 					if sub.Group != "" {

@@ -119,7 +119,7 @@ func openMutants() []mutant {
 		},
 		{
 			"facts_hidden", "does not declare what it can do",
-			[]string{"exchange_isolation", "cast_before_consumer", "delivery_count_known", "reply_address_survives"},
+			[]string{"notify_waits_for_listener", "exchange_isolation", "cast_before_consumer", "delivery_count_known", "reply_address_survives"},
 			func() hooks {
 				return hooks{caps: func(c *messaging.Capabilities) {
 					c.Exchanges, c.OfflineCast, c.DeliveryCount, c.StableReply = false, false, false, false

@@ -35,7 +35,7 @@ func payloadMutants() []mutant {
 		},
 		{
 			"numbers_are_floats", "decodes bodies and encodes them again",
-			[]string{"cast_binary_and_non_utf8", "call_reply"},
+			[]string{"notify_as_sent", "cast_binary_and_non_utf8", "call_reply"},
 			onDeliver(func(_ *listener, d *messaging.Delivery) {
 				var v any
 				if json.Unmarshal(d.Body, &v) == nil {

@@ -131,7 +131,7 @@ func receiveMutants() []mutant {
 	return []mutant{
 		{
 			"ignore_ctx_on_poll", "polls until something comes",
-			[]string{"poll_timeout_bounds", "poll_cancel_inflight"},
+			[]string{"notify_batch_by_size_and_time", "poll_timeout_bounds", "poll_cancel_inflight"},
 			func() hooks {
 				return hooks{poll: func(ctx context.Context, l *listener) (*messaging.Delivery, error) {
 					return l.next(context.WithoutCancel(ctx))
@@ -160,6 +160,7 @@ func receiveMutants() []mutant {
 		{
 			"lose_on_nack", "forgets messages that are given back",
 			[]string{
+				"notify_failed_batch_comes_again", "notify_requeued_comes_again",
 				"nack_requeues", "nack_never_loops_hot", "delivery_count_known", "delay_not_early",
 				"poison_to_dead_letter_after_n",
 			},
@@ -177,7 +178,7 @@ func receiveMutants() []mutant {
 		},
 		{
 			"redelivered_unmarked", "does not say that a message was delivered before",
-			[]string{"nack_requeues"},
+			[]string{"notify_requeued_comes_again", "nack_requeues"},
 			onDeliver(func(_ *listener, d *messaging.Delivery) { d.Redelivered = false }),
 		},
 		{
@@ -203,6 +204,7 @@ func receiveMutants() []mutant {
 		{
 			"ack_on_delivery", "acknowledges messages as it delivers them",
 			[]string{
+				"notify_acknowledged_after_handling", "notify_failed_batch_comes_again", "notify_requeued_comes_again",
 				"prefetch_bounds_unacked", "nack_requeues", "nack_never_loops_hot", "delivery_count_known",
 				"drop_is_kept_aside", "priority_order", "ttl_expires", "ack_after_connection_loss_typed",
 				"delay_not_early", "poison_to_dead_letter_after_n", "running_redelivery_is_held",
@@ -266,7 +268,7 @@ func stopMutants() []mutant {
 	return []mutant{
 		{
 			"drain_drops_prefetched", "forgets what was prefetched when it stops",
-			[]string{"drain_prefetched_go_back_not_dead_lettered"},
+			[]string{"notify_acknowledged_after_handling", "drain_prefetched_go_back_not_dead_lettered"},
 			stopsWith(func(*listener, *messaging.Delivery) messaging.Outcome { return messaging.Ack }),
 		},
 		{

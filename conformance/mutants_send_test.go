@@ -14,7 +14,7 @@ func mutants() []mutant {
 	var all []mutant
 	for _, some := range [][]mutant{
 		openMutants(), routeMutants(), fanoutMutants(), optionMutants(), payloadMutants(),
-		replyMutants(), receiveMutants(), stopMutants(), linkMutants(),
+		replyMutants(), receiveMutants(), stopMutants(), linkMutants(), notifyMutants(),
 	} {
 		all = append(all, some...)
 	}

@@ -1,43 +1,48 @@
 package interop_test
 
 import (
-	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/patchbay-go/patchbay/internal/brokertest"
-	"github.com/patchbay-go/patchbay/messaging"
+	"github.com/patchbay-go/patchbay/messaging/notify"
 )
 
 // amqp1Side is a broker and the addressing with which oslo.messaging's amqp1 driver
 // can be on it at all.
 type amqp1Side struct {
 	name  string
-	url   string   // ours
-	conf  []string // Python's
-	calls bool     // Python's calls arrive: it gives them an expiry time in 1970
+	url   string // ours
+	peer  *peer
+	calls bool // Python's calls arrive: it gives them an expiry time in 1970
 }
+
+// The peers of each side, of the last release that speaks AMQP 1.0.
+var legacyPeer, routablePeer sharing
 
 func amqp1Sides(t *testing.T) []amqp1Side {
 	t.Helper()
 	return []amqp1Side{
 		{
 			name: "legacy on Broker-J", url: brokertest.BrokerJ(t).AMQP1URL() + "?wire=oslo", calls: true,
-			conf: []string{"--conf", "oslo_messaging_amqp.addressing_mode=legacy"},
+			peer: legacyPeer.get(t, pythonAMQP1, "--conf", "oslo_messaging_amqp.addressing_mode=legacy"),
 		},
-		{name: "routable on Artemis", url: brokertest.Artemis(t).AMQP1URL() + "?wire=oslo"},
+		{
+			name: "routable on Artemis", url: brokertest.Artemis(t).AMQP1URL() + "?wire=oslo",
+			peer: routablePeer.get(t, pythonAMQP1),
+		},
 	}
 }
 
-// python returns the arguments of every Python peer.
-func (s amqp1Side) python(args ...string) []string {
+// pythonURL is the same for Python.
+func (s amqp1Side) pythonURL() string {
 	url, _, _ := strings.Cut(strings.Replace(s.url, "amqp1:", "amqp:", 1), "?")
-	return append(append([]string{"--url", url}, args...), s.conf...)
+	return url
 }
 
 func TestAMQP1Calls(t *testing.T) {
@@ -63,11 +68,11 @@ func TestAMQP1Calls(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			suffix := rand.Text()[:8]
 			pyTopic, goTopic := "py"+suffix, "go"+suffix
-			startPythonWith(t, pythonAMQP1, "py_server.py", s.python("--topic", pyTopic, "--server", host)...)
+			s.peer.serve(t, s.pythonURL(), pyTopic, host, false)
 			startService(t, s.url, goTopic, host)
 			pairs := []pair{{"go to python", pyTopic, goClient{open(t, s.url)}}, {"go to go", goTopic, goClient{open(t, s.url)}}}
 			if s.calls {
-				py := pyClient{startPythonWith(t, pythonAMQP1, "py_client.py", s.python()...), new(atomic.Int64)}
+				py := pyClient{s.peer, s.pythonURL()}
 				pairs = append(pairs, pair{"python to go", goTopic, py}, pair{"python to python", pyTopic, py})
 			}
 			for _, p := range pairs {
@@ -95,12 +100,9 @@ func TestAMQP1CastsAndFanout(t *testing.T) {
 			topic := "crew" + rand.Text()[:8]
 			c := &crew{
 				golang: startService(t, s.url, topic, "go1"),
-				py:     startPythonWith(t, pythonAMQP1, "py_server.py", s.python("--topic", topic, "--server", "py1")...),
+				py:     s.peer.serve(t, s.pythonURL(), topic, "py1", false),
 			}
-			clients := map[string]client{
-				"go":     goClient{open(t, s.url)},
-				"python": pyClient{startPythonWith(t, pythonAMQP1, "py_client.py", s.python()...), new(atomic.Int64)},
-			}
+			clients := map[string]client{"go": goClient{open(t, s.url)}, "python": pyClient{s.peer, s.pythonURL()}}
 			cast := func(do, server string, n int) (want []string) {
 				for language, client := range clients {
 					for i := range n {
@@ -139,61 +141,36 @@ func TestAMQP1CastsAndFanout(t *testing.T) {
 
 func TestAMQP1Notifications(t *testing.T) {
 	t.Parallel()
+	const payload = `{"id": "v-1", "size": 9007199254740993, "text": "h\u00e9llo"}`
 	for _, s := range amqp1Sides(t) {
-		t.Run(s.name, func(t *testing.T) {
-			suffix := rand.Text()[:8]
-			toGo, toPy := "togo"+suffix, "topy"+suffix
-			transport := open(t, s.url)
-
-			// From Python, in both formats.
-			stream, err := transport.Listen(t.Context(), messaging.Subscription{
-				Sources: []messaging.Address{{Kind: messaging.KindNotify, Topic: toGo + ".info"}},
+		out := map[string]publisher{"python": pyPublisher{s.peer, s.pythonURL()}, "go": goPublisher{open(t, s.url)}}
+		for _, to := range []string{"python", "go"} {
+			t.Run(s.name+" to "+to, func(t *testing.T) {
+				l := listening{topics: []string{"to" + to + rand.Text()[:8]}, priorities: []notify.Priority{notify.Info}}
+				var a audience
+				if to == "go" {
+					a = listenInGo(t, s.url, l)
+				} else {
+					a = s.peer.hear(t, s.pythonURL(), l)
+				}
+				n := 0
+				for from, o := range out {
+					for _, v1 := range []bool{false, true} {
+						o.publish(t, publishing{
+							priority: "info", publisher: from, event: "volume.create", payload: payload, topics: l.topics, v1: v1,
+							context: map[string]any{"user_id": "u1"},
+						})
+						n++
+						got := a.await(t, n)[n-1]
+						if got.publisher != from || got.eventType != "volume.create" || got.context != `{"user_id":"u1"}` && got.context != `{"user_id": "u1"}` {
+							t.Errorf("from %s, v1 %v: %+v", from, v1, got)
+						}
+						if d := cmp.Diff(decode(t, payload), decode(t, got.payload)); d != "" {
+							t.Errorf("from %s, v1 %v: payload (-want +got):\n%s", from, v1, d)
+						}
+					}
+				}
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = stream.Close(context.WithoutCancel(t.Context())) }()
-			notifier := startPythonWith(t, pythonAMQP1, "amqp1_notify.py", s.python("--topic", toGo)...)
-			for i, format := range []string{"messagingv2", "messaging"} {
-				fmt.Fprintf(notifier.stdin, `{"id": %d, "format": %q, "event": "volume.create", "payload": "{\"id\": \"é\"}", "context": "{\"user_id\": \"u1\"}"}`+"\n", i, format)
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
-				in, err := stream.Poll(ctx)
-				cancel()
-				if err != nil {
-					t.Fatal(err)
-				}
-				var n struct {
-					Publisher string `json:"publisher_id"`
-					Event     string `json:"event_type"`
-					Payload   map[string]string
-				}
-				if err := json.Unmarshal(in.Body, &n); err != nil {
-					t.Fatalf("%v in %s", err, in.Body)
-				}
-				if n.Publisher != "python" || n.Event != "volume.create" || n.Payload["id"] != "é" || in.Bare != (format == "messaging") || len(in.Context) != 1 {
-					t.Errorf("notification %s with context %s, bare %v", in.Body, in.Context, in.Bare)
-				}
-				if err := in.Settle(t.Context(), messaging.Ack); err != nil {
-					t.Error(err)
-				}
-			}
-
-			// To Python, in both formats.
-			listener := startPythonWith(t, pythonAMQP1, "amqp1_notify.py", s.python("--topic", toPy, "--listen")...)
-			for i, bare := range []bool{false, true} {
-				event := fmt.Sprint("event", i)
-				err := transport.Send(t.Context(), messaging.Address{Kind: messaging.KindNotify, Topic: toPy + ".info"}, &messaging.Envelope{
-					Kind: messaging.KindNotify, Bare: bare, Context: []messaging.ContextValue{{Key: "user_id", Value: []byte(`"u1"`)}},
-					Body: []byte(`{"message_id": "1", "publisher_id": "go", "event_type": "` + event + `", "priority": "INFO", "payload": {"a": 1}, "timestamp": "2026-11-24 00:00:00.000001"}`),
-				}, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got := listener.await(t, "told of "+event, called(event))
-				if got.Server != "go" || got.Args != `{"a": 1}` || got.Context != `{"user_id": "u1"}` {
-					t.Errorf("Python heard %+v", got)
-				}
-			}
-		})
+		}
 	}
 }

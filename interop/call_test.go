@@ -161,11 +161,12 @@ func TestCompression(t *testing.T) {
 	args := `{"value": "` + strings.Repeat("patchbay ", 10_000) + `"}`
 	url := vhost(t)
 	startService(t, url, goTopic, host)
-	py, golang := startPyClient(t, url), goClient{open(t, url)}
+	p := sharedPeer(t)
+	py, golang := pyClient{p, url}, goClient{open(t, url)}
 	for _, algorithm := range []string{"gzip", "bzip2"} {
 		t.Run(algorithm, func(t *testing.T) {
 			query := "?kombu_compression=" + algorithm
-			startPyServer(t, url+query, algorithm, host)
+			p.serve(t, url+query, algorithm, host, false)
 			for _, r := range []struct {
 				name string
 				client

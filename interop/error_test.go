@@ -16,7 +16,7 @@ import (
 func TestPythonErrorsInGo(t *testing.T) {
 	t.Parallel()
 	url := vhost(t)
-	startPyServer(t, url, pyTopic, host)
+	sharedPeer(t).serve(t, url, pyTopic, host, false)
 	caller := goClient{open(t, url)}
 	tests := []struct {
 		name   string
@@ -102,7 +102,7 @@ func TestGoErrorsInPython(t *testing.T) {
 	t.Parallel()
 	url := vhost(t)
 	startService(t, url, goTopic, host)
-	caller := startPyClient(t, url)
+	caller := pyClient{sharedPeer(t), url}
 	tests := []struct {
 		name    string
 		method  string
@@ -122,8 +122,8 @@ func TestGoErrorsInPython(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			cmd := newCommand(t, request{topic: goTopic, method: tt.method, args: tt.args})
-			cmd.Exmods = append(cmd.Exmods, tt.exmods...)
+			cmd := caller.command(t, request{topic: goTopic, method: tt.method, args: tt.args})
+			cmd.Exmods = tt.exmods
 			got := caller.run(t, cmd).Error
 			if got == nil {
 				t.Fatal("no exception")

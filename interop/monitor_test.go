@@ -40,15 +40,16 @@ func TestMonitoredCalls(t *testing.T) {
 func TestPythonServerKilled(t *testing.T) {
 	t.Parallel()
 	url := vhost(t)
-	server := startPyServer(t, url, pyTopic, host)
+	p := startPeer(t)
+	server := p.serve(t, url, pyTopic, host, false)
 	caller := goClient{open(t, url)}
 	done := make(chan error, 1)
 	go func() {
 		_, err := caller.try(t, sleepLong(pyTopic))
 		done <- err
 	}()
-	server.await(t, "asleep", called("sleep"))
-	server.kill(t)
+	p.await(t, "asleep", server.told("called", "sleep"))
+	p.kill(t)
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -67,9 +68,9 @@ func TestGoServerKilled(t *testing.T) {
 	t.Parallel()
 	url := vhost(t)
 	server := startServiceProcess(t, url)
-	caller := startPyClient(t, url)
-	id := caller.start(t, newCommand(t, sleepLong(goTopic)))
-	server.await(t, "asleep", called("sleep"))
+	caller := pyClient{sharedPeer(t), url}
+	id := caller.start(t, caller.command(t, sleepLong(goTopic)))
+	server.await(t, "asleep", func(e event) bool { return e.Event == "called" && e.Method == "sleep" })
 	server.kill(t)
 	got := caller.finish(t, id).outcome() // fails when it takes as long as the timeout
 	if d := diff(t, outcome{kind: timedOut}, got); d != "" {

@@ -27,10 +27,15 @@ type pair struct {
 // of their own.
 func startPairs(t *testing.T) []pair {
 	t.Helper()
-	url := vhost(t)
-	startPyServer(t, url, pyTopic, host, "--ping")
+	return startPairsOn(t, vhost(t))
+}
+
+func startPairsOn(t *testing.T, url string) []pair {
+	t.Helper()
+	p := sharedPeer(t)
+	p.serve(t, url, pyTopic, host, true)
 	startService(t, url, goTopic, host)
-	py, golang := startPyClient(t, url), goClient{open(t, url)}
+	py, golang := pyClient{p, url}, goClient{open(t, url)}
 	return []pair{
 		{"python to python", pyTopic, py},
 		{"python to go", goTopic, py},

@@ -1,133 +1,233 @@
 package interop_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/patchbay-go/patchbay/drivers/amqp1"
-	"github.com/patchbay-go/patchbay/drivers/rabbit"
-	"github.com/patchbay-go/patchbay/internal/brokertest"
-	"github.com/patchbay-go/patchbay/messaging"
-	"github.com/patchbay-go/patchbay/messaging/rpc"
 )
 
-// request is a request in words that clients of both languages understand.
-type request struct {
-	do                                string // "call" when empty
-	topic, server, namespace, version string
-	method                            string
-	args                              string // JSON text
-	context                           map[string]any
-	timeout                           time.Duration // patience when 0
-	monitor                           time.Duration
-	versionCap                        string
-	mandatory                         bool
-	query                             string // of a Python client's URL
-}
-
-// outcome is what a client of either language sees of a request.
-type outcome struct {
-	kind    string // "ok", "remote", or one of the failures below
-	result  string // JSON text
-	class   string // of the exception, and its text without traceback
-	message string
-}
-
-const (
-	timedOut  = "timed out"
-	noRoute   = "no route"
-	cappedOut = "version cap"
-)
-
-// client sends requests, in the manner of its language.
-type client interface {
-	send(t *testing.T, r request) outcome
-}
-
-// pyClient is a Python process that sends requests; it is safe for concurrent use.
-type pyClient struct {
+// peer is a Python process that is client, server, notifier and listener, of any
+// number of brokers. It is safe for concurrent use.
+type peer struct {
 	*process
-	lastID *atomic.Int64
+	lastID atomic.Int64
+	names  atomic.Int64
 }
 
-func startPyClient(t *testing.T, url string) pyClient {
+// sharing is a peer of many tests: starting one costs a second.
+type sharing struct {
+	once sync.Once
+	peer *peer
+	err  error
+}
+
+// shared is the peer of all tests but those that kill theirs.
+var shared sharing
+
+// How long the end of a server waits for callers that left before their replies came.
+const missingConsumer = "oslo_messaging_rabbit.kombu_missing_consumer_retry_timeout=2"
+
+func sharedPeer(t *testing.T) *peer {
 	t.Helper()
-	return pyClient{startPython(t, "py_client.py", "--url", url), new(atomic.Int64)}
+	return shared.get(t, python, "--conf", missingConsumer)
 }
 
-// command is a request as py_client.py reads it.
-type command struct {
-	ID        int64    `json:"id"`
-	Do        string   `json:"do"`
-	Query     string   `json:"query"`
-	Topic     string   `json:"topic"`
-	Server    string   `json:"server,omitempty"`
-	Namespace string   `json:"namespace,omitempty"`
-	Version   string   `json:"version,omitempty"`
-	Method    string   `json:"method"`
-	Args      string   `json:"args,omitempty"`
-	Context   string   `json:"context,omitempty"`
-	Timeout   float64  `json:"timeout"`
-	Monitor   int      `json:"monitor,omitempty"`
-	Cap       string   `json:"cap,omitempty"`
-	Mandatory bool     `json:"mandatory"`
-	Exmods    []string `json:"exmods"`
-}
-
-func newCommand(t *testing.T, r request) command {
+func (s *sharing) get(t *testing.T, python string, args ...string) *peer {
 	t.Helper()
-	c := command{
-		Do: orElse(r.do, "call"), Query: r.query, Topic: r.topic, Server: r.server, Namespace: r.namespace, Version: r.version,
-		Method: r.method, Args: r.args, Timeout: orElse(r.timeout, patience).Seconds(),
-		Monitor: int(r.monitor / time.Second), Cap: r.versionCap, Mandatory: r.mandatory, Exmods: []string{},
-	}
-	if r.context != nil {
-		text, err := json.Marshal(r.context)
+	s.once.Do(func() {
+		cmd, err := pythonCommand(python, args...)
 		if err != nil {
-			t.Fatal(err)
+			s.err = err
+			return
 		}
-		c.Context = string(text)
+		p, err := launch(cmd)
+		s.peer, s.err = &peer{process: p}, err
+	})
+	if s.err != nil {
+		t.Fatal(s.err)
 	}
-	return c
+	s.peer.await(t, "ready", func(e event) bool { return e.Event == "ready" })
+	return s.peer
 }
 
-// run has a command done and returns the event that tells how it went.
-func (c pyClient) run(t *testing.T, cmd command) event {
-	t.Helper()
-	return c.finish(t, c.start(t, cmd))
+// end ends it, after all tests.
+func (s *sharing) end() error {
+	if s.peer == nil {
+		return nil
+	}
+	if err := s.peer.end(); err != nil {
+		return errors.Join(err, errors.New(s.peer.stderr.String()))
+	}
+	return nil
 }
 
-// start gives the client a command and returns the command's id.
-func (c pyClient) start(t *testing.T, cmd command) int64 {
+// startPeer starts a peer of the test's own.
+func startPeer(t *testing.T, args ...string) *peer {
 	t.Helper()
-	cmd.ID = c.lastID.Add(1)
-	line, err := json.Marshal(cmd)
+	cmd, err := pythonCommand(python, append([]string{"--conf", missingConsumer}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.stdin.Write(append(line, '\n')); err != nil {
-		t.Fatalf("giving the Python client a command: %v", err)
+	return &peer{process: start(t, cmd)}
+}
+
+// command is what peer.py reads.
+type command struct {
+	ID  int64  `json:"id"`
+	Do  string `json:"do"`
+	URL string `json:"url"`
+
+	Topic     string   `json:"topic,omitempty"`
+	Server    string   `json:"server,omitempty"`
+	Namespace string   `json:"namespace,omitempty"`
+	Version   string   `json:"version,omitempty"`
+	Method    string   `json:"method,omitempty"`
+	Args      string   `json:"args,omitempty"`
+	Context   string   `json:"context,omitempty"`
+	Timeout   float64  `json:"timeout,omitempty"`
+	Monitor   int      `json:"monitor,omitempty"`
+	Cap       string   `json:"cap,omitempty"`
+	Mandatory bool     `json:"mandatory,omitempty"`
+	Exmods    []string `json:"exmods"`
+	Count     int      `json:"count,omitempty"`
+	InFlight  int      `json:"inflight,omitempty"`
+
+	Name string `json:"name,omitempty"`
+	Ping bool   `json:"ping,omitempty"`
+
+	Topics       []string `json:"topics,omitempty"`
+	Publisher    string   `json:"publisher,omitempty"`
+	Priority     string   `json:"priority,omitempty"`
+	Event        string   `json:"event,omitempty"`
+	Payload      string   `json:"payload,omitempty"`
+	V1           bool     `json:"v1,omitempty"`
+	Priorities   []string `json:"priorities,omitempty"`
+	Pool         string   `json:"pool,omitempty"`
+	AllowRequeue bool     `json:"allow_requeue,omitempty"`
+	Requeue      bool     `json:"requeue,omitempty"`
+	BatchSize    int      `json:"batch_size,omitempty"`
+	BatchTimeout float64  `json:"batch_timeout,omitempty"`
+
+	Files []string `json:"files,omitempty"`
+}
+
+// start gives the peer a command and returns the command's id.
+func (p *peer) start(t *testing.T, c command) int64 {
+	t.Helper()
+	c.ID = p.lastID.Add(1)
+	if c.Exmods == nil {
+		c.Exmods = []string{}
 	}
-	return cmd.ID
+	line, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.stdin.Write(append(line, '\n')); err != nil {
+		t.Fatalf("giving the Python peer a command: %v", err)
+	}
+	return c.ID
 }
 
 // finish returns the event that tells how a command went.
-func (c pyClient) finish(t *testing.T, id int64) event {
+func (p *peer) finish(t *testing.T, id int64) event {
 	t.Helper()
-	return c.await(t, fmt.Sprintf("done with command %d", id), func(e event) bool { return e.Event == "done" && e.ID == id })
+	return p.await(t, fmt.Sprintf("done with command %d", id), func(e event) bool { return e.Event == "done" && e.ID == id })
 }
 
-func (c pyClient) send(t *testing.T, r request) outcome {
+// run has a command done and returns the event that tells how it went.
+func (p *peer) run(t *testing.T, c command) event {
 	t.Helper()
-	return c.run(t, newCommand(t, r)).outcome()
+	return p.finish(t, p.start(t, c))
+}
+
+// must is run for what has to succeed; it returns the result, JSON text.
+func (p *peer) must(t *testing.T, c command) string {
+	t.Helper()
+	e := p.run(t, c)
+	if e.Error != nil {
+		t.Fatalf("%s in Python: %s", c.Do, e.Error)
+	}
+	return e.Result
+}
+
+// uniqueName returns a name that no other server or listener of the peer has.
+func (p *peer) uniqueName() string { return fmt.Sprint("n", p.names.Add(1)) }
+
+// pyServer is a server or a listener in a Python process.
+type pyServer struct {
+	peer *peer
+	name string
+}
+
+// serve starts an RPC server, which serves until the test ends.
+func (p *peer) serve(t *testing.T, url, topic, server string, ping bool) *pyServer {
+	t.Helper()
+	s := &pyServer{p, p.uniqueName()}
+	p.must(t, command{Do: "serve", URL: url, Topic: topic, Server: server, Ping: ping, Name: s.name})
+	t.Cleanup(func() { s.stop(t) })
+	return s
+}
+
+// listen starts a listener, as c says, which listens until the test ends.
+func (p *peer) listen(t *testing.T, c command) *pyServer {
+	t.Helper()
+	s := &pyServer{p, p.uniqueName()}
+	c.Do, c.Name = "listen", s.name
+	p.must(t, c)
+	t.Cleanup(func() { s.stop(t) })
+	return s
+}
+
+// stop drains it. When its process was killed there is nothing to do.
+func (s *pyServer) stop(t *testing.T) {
+	t.Helper()
+	select {
+	case <-s.peer.ended:
+		return
+	default:
+	}
+	if s.name != "" {
+		s.peer.mustEnd(t, command{Do: "stop", Name: s.name})
+		s.name = ""
+	}
+}
+
+// mustEnd is must when the test's own ctx may be over.
+func (p *peer) mustEnd(t *testing.T, c command) {
+	t.Helper()
+	id := p.start(t, c)
+	done := func(e event) bool { return e.Event == "done" && e.ID == id }
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		found, more := p.matching(done)
+		if len(found) > 0 {
+			if found[0].Error != nil {
+				t.Errorf("%s in Python: %s", c.Do, found[0].Error)
+			}
+			return
+		}
+		select {
+		case <-more:
+		case <-p.ended:
+			return
+		case <-timer.C:
+			t.Errorf("%s in Python is not done", c.Do)
+			return
+		}
+	}
+}
+
+// told tells the events of this server, of a kind and, unless it is empty, a method.
+func (s *pyServer) told(kind, method string) func(event) bool {
+	return func(e event) bool {
+		return e.Event == kind && e.Name == s.name && (method == "" || e.Method == method)
+	}
 }
 
 // outcome tells what the exception of a command stands for.
@@ -148,91 +248,4 @@ func (e event) outcome() outcome {
 		return outcome{kind: cappedOut}
 	}
 	return outcome{kind: e.Error.String()}
-}
-
-// goClient sends requests with this module.
-type goClient struct{ transport *messaging.Transport }
-
-// open returns a transport of its own, as another process would have.
-func open(t *testing.T, url string) *messaging.Transport {
-	t.Helper()
-	transport, err := dial(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = transport.Close(context.WithoutCancel(t.Context())) })
-	return transport
-}
-
-func dial(ctx context.Context, url string) (*messaging.Transport, error) {
-	return messaging.Registry{"amqp1": amqp1.Open, "rabbit": rabbit.Open}.Open(ctx, url, &messaging.Options{Logger: slog.New(slog.DiscardHandler)})
-}
-
-func (c goClient) client(r request) *rpc.Client {
-	target := messaging.Target{Topic: r.topic, Server: r.server, Namespace: r.namespace, Version: r.version}
-	return rpc.NewClient(c.transport, target, &rpc.ClientOptions{
-		Timeout: orElse(r.timeout, patience), Monitor: r.monitor, VersionCap: r.versionCap, Mandatory: r.mandatory,
-	})
-}
-
-// try sends a request and returns its result as it came.
-func (c goClient) try(t *testing.T, r request) (json.RawMessage, error) {
-	t.Helper()
-	ctx := t.Context()
-	for key, value := range r.context {
-		ctx = rpc.NewContext(ctx, key, value) //nolint:fatcontext // a few entries
-	}
-	args := json.RawMessage(orElse(r.args, "{}"))
-	switch r.do {
-	case "cast":
-		return json.RawMessage("null"), c.client(r).Cast(ctx, r.method, args)
-	case "fanout":
-		return json.RawMessage("null"), c.client(r).Fanout(ctx, r.method, args)
-	case "can_send":
-		return json.RawMessage(strconv.FormatBool(c.client(r).CanSendVersion(""))), nil
-	}
-	return rpc.CallFor[json.RawMessage](ctx, c.client(r), r.method, args)
-}
-
-func (c goClient) send(t *testing.T, r request) outcome {
-	t.Helper()
-	result, err := c.try(t, r)
-	var remote *rpc.RemoteError
-	switch {
-	case err == nil:
-		return outcome{kind: "ok", result: string(result)}
-	case errors.As(err, &remote):
-		return outcome{kind: "remote", class: remote.Class, message: remote.Message}
-	case errors.Is(err, messaging.ErrTimeout):
-		return outcome{kind: timedOut}
-	case errors.Is(err, messaging.ErrNoRoute):
-		return outcome{kind: noRoute}
-	case errors.Is(err, rpc.ErrVersionCap):
-		return outcome{kind: cappedOut}
-	}
-	return outcome{kind: err.Error()}
-}
-
-// vhost returns the URL of a virtual host of the test's own.
-func vhost(t *testing.T) string {
-	t.Helper()
-	return brokertest.RabbitMQ(t, "4.0").VHost(t)
-}
-
-func startPyServer(t *testing.T, url, topic, server string, options ...string) *process {
-	t.Helper()
-	args := []string{
-		"--url", url, "--topic", topic, "--server", server,
-		// How long its end waits for callers that left before their replies came.
-		"--conf", "oslo_messaging_rabbit.kombu_missing_consumer_retry_timeout=1",
-	}
-	return startPython(t, "py_server.py", append(args, options...)...)
-}
-
-func orElse[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }

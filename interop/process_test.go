@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -25,18 +26,43 @@ const (
 )
 
 // patience bounds what a test waits for: it is far more than anything takes.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
-// event is what a peer tells; python/*.py say what is in which.
+// event is what a peer tells, which python/peer.py says, or what the command patchbay
+// prints, in docs/cli.md.
 type event struct {
-	Event   string
-	Server  string
-	Method  string
-	Args    string // JSON text, and so are Context and Result
-	Context string
+	Event  string
+	Name   string // of the server or listener that it comes from
+	Server string
+	Method string
+	Args   text
+
+	Context text
 	ID      int64
 	Result  string
 	Error   *pyError
+
+	Priority  string
+	Publisher string
+	EventType string `json:"event_type"`
+	MessageID string `json:"message_id"`
+	Timestamp string
+	Requeued  bool
+	Size      int
+
+	Payload json.RawMessage // that the command prints
+}
+
+// text is JSON text, which Python peers send in a string and the command as it is.
+type text string
+
+// UnmarshalJSON takes either.
+func (x *text) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		return json.Unmarshal(data, (*string)(x))
+	}
+	*x = text(data)
+	return nil
 }
 
 // pyError is an exception as a Python caller sees it.
@@ -56,51 +82,64 @@ type process struct {
 	stdin  io.WriteCloser
 	stderr bytes.Buffer // to be read after ended
 	ended  chan struct{}
+	server bool // it ends by SIGTERM, not with its input
 
 	mu     sync.Mutex
 	events []event
 	more   chan struct{} // closed, and replaced, when an event came
 }
 
-// startPython starts a script of python/, which is ready when this returns.
-func startPython(t *testing.T, script string, args ...string) *process {
-	t.Helper()
-	return startPythonWith(t, python, script, args...)
-}
-
-func startPythonWith(t *testing.T, python, script string, args ...string) *process {
-	t.Helper()
-	script = filepath.Join("python", script)
+// pythonCommand returns the command that starts a Python peer.
+func pythonCommand(python string, args ...string) (*exec.Cmd, error) {
+	script := filepath.Join("python", "peer.py")
 	for _, file := range []string{python, script} {
 		if _, err := os.Stat(file); err != nil {
-			t.Fatalf("no Python peer to test with, `make python` makes its environment: %v", err)
+			return nil, fmt.Errorf("no Python peer to test with, `make python` makes its environment: %w", err)
 		}
 	}
-	return start(t, exec.Command(python, append([]string{"-W", "ignore", script}, args...)...))
+	cmd := exec.Command(python, append([]string{"-W", "ignore", script}, args...)...)
+	locks, err := os.MkdirTemp("", "oslo-locks") // of the queue manager
+	cmd.Env = append(os.Environ(), "OSLO_LOCK_PATH="+locks)
+	return cmd, err
 }
 
-// start starts a peer, which is ready when this returns. It ends with the
-// test, and with the test's process.
+// start starts a peer, which ends with the test.
 func start(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
+	p, err := launch(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() && p.stderr.Len() > 0 {
+			t.Logf("the peer said:\n%s", p.stderr.Bytes())
+		}
+	})
+	p.await(t, "ready", func(e event) bool { return e.Event == "ready" })
+	return p
+}
+
+// launch starts a peer, which ends with this process at the latest.
+func launch(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, ended: make(chan struct{}), more: make(chan struct{})}
 	cmd.Stderr = &p.stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("starting %s: %v", cmd, err)
+		return nil, fmt.Errorf("starting %s: %w", cmd, err)
 	}
 	p.stdin = stdin
 	go p.read(stdout)
-	t.Cleanup(func() { p.end(t) })
-	p.await(t, "ready", func(e event) bool { return e.Event == "ready" })
-	return p
+	return p, nil
 }
 
 // read collects events until the process ends.
@@ -135,6 +174,12 @@ func (p *process) await(t *testing.T, what string, want func(event) bool) event 
 // awaitN returns the events that satisfy want when there are n of them.
 func (p *process) awaitN(t *testing.T, n int, what string, want func(event) bool) []event {
 	t.Helper()
+	return p.awaitFor(t, n, patience, what, want)
+}
+
+// awaitFor is awaitN with another patience.
+func (p *process) awaitFor(t *testing.T, n int, patience time.Duration, what string, want func(event) bool) []event {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for ended := false; ; {
@@ -166,11 +211,6 @@ func (p *process) matching(want func(event) bool) (found []event, more <-chan st
 	return found, p.more
 }
 
-// called tells the events of a server's method.
-func called(method string) func(event) bool {
-	return func(e event) bool { return e.Event == "called" && e.Method == method }
-}
-
 // kill ends the process as a crash does.
 func (p *process) kill(t *testing.T) {
 	t.Helper()
@@ -181,24 +221,25 @@ func (p *process) kill(t *testing.T) {
 }
 
 // end lets the process end by itself, and kills it if it does not.
-func (p *process) end(t *testing.T) {
-	t.Helper()
+func (p *process) end() error {
 	_ = p.stdin.Close()
+	if p.server {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // unless it has ended
+	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
+	var err error
 	select {
 	case <-p.ended:
 	case <-timer.C:
-		t.Error("the peer did not end with its input")
-		if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			t.Error(err)
+		err = errors.New("the peer does not end")
+		if e := p.cmd.Process.Kill(); e != nil && !errors.Is(e, os.ErrProcessDone) {
+			err = errors.Join(err, e)
 		}
 		<-p.ended
 	}
-	if t.Failed() && p.stderr.Len() > 0 {
-		t.Logf("the peer said:\n%s", p.stderr.Bytes())
-	}
 	if i := slices.IndexFunc(p.events, func(e event) bool { return len(e.Event) > 20 }); i >= 0 {
-		t.Errorf("the peer printed an %s", p.events[i].Event)
+		err = errors.Join(err, fmt.Errorf("the peer printed an %s", p.events[i].Event))
 	}
+	return err
 }

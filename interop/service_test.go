@@ -17,7 +17,7 @@ import (
 	"github.com/patchbay-go/patchbay/messaging/rpc"
 )
 
-// service is a Go server with the methods of python/py_server.py.
+// service is a Go server with the methods of python/peer.py.
 type service struct {
 	server string
 	calls  chan event // of the methods that tell, as the Python server's events
@@ -26,7 +26,12 @@ type service struct {
 // startService starts a Go server, which serves until the test ends.
 func startService(t *testing.T, url, topic, server string) *service {
 	t.Helper()
-	s, srv, err := newService(open(t, url), topic, server)
+	return startServiceOn(t, open(t, url), topic, server)
+}
+
+func startServiceOn(t *testing.T, transport *messaging.Transport, topic, server string) *service {
+	t.Helper()
+	s, srv, err := newService(transport, topic, server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +56,7 @@ func newService(transport *messaging.Transport, topic, server string) (*service,
 }
 
 // serveURL is the environment variable that makes the test program a Go server
-// which a test can kill; it tells what py_server.py tells.
+// which a test can kill; it tells what peer.py tells.
 const serveURL = "PATCHBAY_INTEROP_SERVE"
 
 func TestMain(m *testing.M) {
@@ -62,7 +67,13 @@ func TestMain(m *testing.M) {
 		if err := flag.Set("test.parallel", "8"); err != nil {
 			panic(err)
 		}
-		os.Exit(m.Run())
+		code := m.Run()
+		_ = os.RemoveAll(programs.dir) // "" when nothing built it
+		if err := errors.Join(shared.end(), legacyPeer.end(), routablePeer.end()); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, "a shared Python peer:", err)
+			code = 1
+		}
+		os.Exit(code)
 	}
 	if err := serve(context.Background(), url); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -160,7 +171,7 @@ func namespaced() *rpc.Endpoint {
 
 func (s *service) called(ctx context.Context, method, args string) {
 	values, _ := json.Marshal(rpc.Values(ctx)) // what was JSON is again
-	s.calls <- event{Event: "called", Server: s.server, Method: method, Args: args, Context: string(values)}
+	s.calls <- event{Event: "called", Server: s.server, Method: method, Args: text(args), Context: text(values)}
 }
 
 func (s *service) sleep(ctx context.Context, a sleepArgs) (float64, error) {

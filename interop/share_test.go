@@ -9,7 +9,7 @@ import (
 
 // crew is a Python and a Go server on one topic, and a client of each language.
 type crew struct {
-	py      *process
+	py      *pyServer
 	golang  *service
 	clients map[string]client
 }
@@ -18,11 +18,16 @@ const crewTopic = "crew"
 
 func startCrew(t *testing.T) *crew {
 	t.Helper()
-	url := vhost(t)
+	return startCrewOn(t, vhost(t))
+}
+
+func startCrewOn(t *testing.T, url string) *crew {
+	t.Helper()
+	p := sharedPeer(t)
 	return &crew{
 		golang:  startService(t, url, crewTopic, "go1"),
-		py:      startPyServer(t, url, crewTopic, "py1"),
-		clients: map[string]client{"go": goClient{open(t, url)}, "python": startPyClient(t, url)},
+		py:      p.serve(t, url, crewTopic, "py1", false),
+		clients: map[string]client{"go": goClient{open(t, url)}, "python": pyClient{p, url}},
 	}
 }
 
@@ -33,10 +38,10 @@ func (c *crew) await(t *testing.T, method string, n int) (py, golang []string) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
-		found, more := c.py.matching(called(method))
+		found, more := c.py.peer.matching(c.py.told("called", method))
 		py = nil
 		for _, e := range found {
-			py = append(py, e.Args)
+			py = append(py, string(e.Args))
 		}
 		if len(py)+len(golang) >= n {
 			return py, golang
@@ -44,7 +49,9 @@ func (c *crew) await(t *testing.T, method string, n int) (py, golang []string) {
 		select {
 		case <-more:
 		case e := <-c.golang.calls:
-			golang = append(golang, e.Args)
+			if e.Method == method {
+				golang = append(golang, string(e.Args))
+			}
 		case <-ctx.Done():
 			t.Fatalf("%s was called %d times in Python and %d times in Go, want %d in all", method, len(py), len(golang), n)
 		}

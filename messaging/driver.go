@@ -123,6 +123,7 @@ type Awaiter interface {
 type Subscription struct {
 	Sources  []Address
 	Group    string // notifications: a pool, one queue bound to all sources, shared by all with the same Group. Needs Capabilities.Groups
+	Tap      bool   // notifications, fanouts: a queue of this listener alone, bound to all sources, that gets a copy of each message and goes with the listener. Needs Capabilities.Taps
 	Reply    string // reply listeners only (no Sources): the wanted address; Listener.Address is the answer
 	Instance string // unique and stable: the same after a reconnect, so that private queues (fanout) get the same name
 	Prefetch int    // unsettled deliveries at most, for each source; never 0
@@ -171,6 +172,7 @@ type Capabilities struct {
 	TTL           bool  `json:"ttl"`            // Message.TTL
 	Priority      bool  `json:"priority"`       // Message.Priority
 	Groups        bool  `json:"groups"`         // Subscription.Group
+	Taps          bool  `json:"taps"`           // Subscription.Tap
 	OfflineCast   bool  `json:"offline_cast"`   // a cast to a topic whose servers are away waits for them
 	DeadLetter    bool  `json:"dead_letter"`    // Outcome Drop can be kept aside by the peer
 	DeliveryCount bool  `json:"delivery_count"` // Delivery.Count is known

@@ -94,6 +94,15 @@ func (e *PreconditionError) Error() string {
 // Is makes the error match ErrPermanent.
 func (e *PreconditionError) Is(target error) bool { return target == ErrPermanent }
 
+// DrainError says that the time to drain a server or a listener was over while
+// messages were in hand. The context of their handlers is cancelled then.
+type DrainError struct{ Running int }
+
+// Error says how many messages were in hand.
+func (e *DrainError) Error() string {
+	return fmt.Sprintf("draining ended with %d requests in hand: allow more time, or let handlers follow their context", e.Running)
+}
+
 // MemberError says what became of one member's copy of a fanout. Outcome is one
 // of the four outcomes, and not what Unwrap returns: the fanout as a whole has
 // one of its own.

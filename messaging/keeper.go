@@ -43,6 +43,17 @@ func (s *Stream) tellFailing(err error) {
 	}
 }
 
+// offer reports ErrUnsupported for what sub needs and the peer does not have.
+func (c *Capabilities) offer(sub *Subscription) error {
+	switch {
+	case sub.Group != "" && !c.Groups:
+		return fmt.Errorf("%w: groups", ErrUnsupported)
+	case sub.Tap && !c.Taps:
+		return fmt.Errorf("%w: taps", ErrUnsupported)
+	}
+	return nil
+}
+
 func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, error) {
 	conn, err := s.open(ctx, pause, first)
 	if err != nil {
@@ -51,9 +62,9 @@ func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, e
 	s.mu.Lock()
 	g := &generation{number: s.number + 1, conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
 	s.mu.Unlock()
-	if s.sub.Group != "" && !g.caps.Groups {
+	if err := g.caps.offer(&s.sub); err != nil {
 		s.release(ctx, g)
-		return nil, fmt.Errorf("%w: groups", ErrUnsupported)
+		return nil, err
 	}
 	sub := s.sub
 	if s.hooks.received != nil {

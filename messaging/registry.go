@@ -31,6 +31,15 @@ func (r Registry) Open(ctx context.Context, rawURL string, opts *Options) (*Tran
 	if err != nil {
 		return nil, &OpError{Op: "opening a transport", Err: err}
 	}
+	return r.OpenURL(ctx, u, opts)
+}
+
+// OpenURL is Open with a URL that was parsed, or made, before. It keeps u, which
+// must not be changed then.
+func (r Registry) OpenURL(ctx context.Context, u *URL, opts *Options) (*Transport, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &OpError{Op: "opening a transport", Err: err}
+	}
 	name, _, _ := strings.Cut(u.Scheme, "+")
 	open, ok := r[name]
 	if !ok {

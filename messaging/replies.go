@@ -16,19 +16,10 @@ const replyPrefetch = 1024
 // first call opens the transport's one reply listener.
 func (r *callTable) address(ctx context.Context) (string, error) {
 	for {
-		r.mu.Lock()
-		s := r.stream
-		if s == nil && r.opening == nil {
-			opening := make(chan struct{})
-			if !r.t.start(func() { r.listen(opening) }) {
-				r.mu.Unlock()
-				return "", ErrClosed
-			}
-			r.opening, r.openErr = opening, nil
-			r.t.pool.slots[0].fill() // the request needs a connection too, at the same time
+		s, opening, err := r.open()
+		if err != nil {
+			return "", err
 		}
-		opening := r.opening
-		r.mu.Unlock()
 		if s != nil {
 			g, err := s.current(ctx)
 			if err != nil {
@@ -45,6 +36,36 @@ func (r *callTable) address(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
+}
+
+// open returns the stream of replies, or a channel that is closed when the opening
+// of it, which this began if nobody had, is over.
+func (r *callTable) open() (s *Stream, opening <-chan struct{}, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stream == nil && r.opening == nil {
+		opening := make(chan struct{})
+		if !r.t.start(func() { r.listen(opening) }) {
+			return nil, nil, ErrClosed
+		}
+		r.opening, r.openErr = opening, nil
+		r.t.pool.slots[0].fill() // the request needs a connection too, at the same time
+	}
+	return r.stream, r.opening, nil
+}
+
+// addressNow is address without the wait: it returns "" while there is none.
+func (r *callTable) addressNow() (string, error) {
+	s, _, err := r.open()
+	if s == nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gen == nil {
+		return "", nil
+	}
+	return s.gen.address, nil
 }
 
 // isAt reports whether replies to that address still reach us.

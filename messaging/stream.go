@@ -108,6 +108,9 @@ func (t *Transport) listen(ctx context.Context, sub Subscription, hooks streamHo
 	if (len(sub.Sources) == 0) == (sub.Reply == "") {
 		return nil, fmt.Errorf("%w: a subscription has sources or a reply address", ErrInvalidTarget)
 	}
+	if sub.Tap && sub.Group != "" {
+		return nil, fmt.Errorf("%w: a subscription is a tap or has a group", ErrInvalidTarget)
+	}
 	s := &Stream{
 		t: t, sub: sub, hooks: hooks, dialer: t.newDialer(),
 		kept: make(chan struct{}), changed: make(chan struct{}), closed: make(chan struct{}),

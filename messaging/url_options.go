@@ -142,3 +142,6 @@ func (r *OptionReader) find(name string) *QueryOption {
 func (r *OptionReader) malformed(o *QueryOption, want string) {
 	r.Reject(o.Name, "must be "+want+", not "+strconv.Quote(o.shown()))
 }
+
+// Has reports whether the URL has an option of that name.
+func (u URL) Has(name string) bool { return findOption(u.Query, name) != nil }

@@ -8,26 +8,26 @@ import (
 // Watch is the server's end of a monitored call: it sends the heartbeats, and
 // learns that the caller does not wait any more.
 //
-// The heartbeats carry a reply address of the server. A caller that gave up
+// The heartbeats carry a reply address of the server, once it has one. A caller that gave up
 // tells it at once, and again for each heartbeat of a call it does not know. This
 // is an addition to oslo.messaging, whose clients ignore the address: for their
 // calls, Gone is closed only when nobody is at the caller's address.
 type Watch struct {
-	t       *Transport
-	in      *Incoming
-	address string
-	gone    chan struct{}
-	ended   bool // gone is closed; guarded by the shard's lock
+	t     *Transport
+	in    *Incoming
+	gone  chan struct{}
+	ended bool // gone is closed; guarded by the shard's lock
 }
 
-// Watch begins to watch a monitored call. It opens the transport's reply
-// listener if there is none yet. Close it when the call is answered.
-func (t *Transport) Watch(ctx context.Context, in *Incoming) (*Watch, error) {
-	address, err := t.calls.address(ctx)
-	if err != nil {
+// Watch begins to watch a monitored call. It has the transport's reply listener
+// opened if there is none yet, and does not wait for that: a heartbeat must not
+// come late because a connection is slow. Close it when the call is answered. The
+// error is ErrClosed.
+func (t *Transport) Watch(in *Incoming) (*Watch, error) {
+	if _, err := t.calls.addressNow(); err != nil {
 		return nil, &OpError{Op: "listening for the end of a call", Err: err}
 	}
-	w := &Watch{t: t, in: in, address: address, gone: make(chan struct{})}
+	w := &Watch{t: t, in: in, gone: make(chan struct{})}
 	s := t.calls.shard(in.CallID)
 	s.mu.Lock()
 	s.watched[in.CallID] = w
@@ -38,7 +38,8 @@ func (t *Transport) Watch(ctx context.Context, in *Incoming) (*Watch, error) {
 // Beat sends one heartbeat and waits for its outcome. ErrReplyRefused and
 // ErrNoRoute mean that the caller is gone.
 func (w *Watch) Beat(ctx context.Context) error {
-	return w.t.Reply(ctx, w.in, &Envelope{ReplyTo: w.address})
+	address, _ := w.t.calls.addressNow() // without one the caller cannot tell, which is all
+	return w.t.Reply(ctx, w.in, &Envelope{ReplyTo: address})
 }
 
 // Gone is closed when the caller said that it does not wait any more.

@@ -57,7 +57,8 @@ func (a *app) root() *cobra.Command {
 		Use:   "patchbay",
 		Short: "Call, cast and fanout between services, over many transports",
 		Long: `Patchbay carries requests between services: a call is answered, a cast is not,
-a fanout reaches every server. A transport URL says over what, for example
+a fanout reaches every server; and notifications, of what happened, to whoever
+wants to know. A transport URL says over what, for example
 rabbit://user:password@host/ or, inside one process, fake://.
 
 See it work, with nothing to install:
@@ -81,6 +82,7 @@ The exit code is 0, or 2 for wrong usage or a bad URL, 3 timeout, 4 no route,
 	root.SetFlagErrorFunc(suggestFlag)
 	root.AddCommand(
 		a.demoCommand(), a.serveCommand(), a.callCommand(), a.castCommand(), a.pingCommand(),
+		a.notifyCommand(), a.listenCommand(), a.tapCommand(),
 		a.conformanceCommand(), a.benchCommand(), a.urlCommand(), a.versionCommand(),
 	)
 	return root
@@ -105,28 +107,6 @@ func (a *app) logger(level slog.Level) *slog.Logger {
 // quiet is a log level above all: commands that end with an error say that
 // once, as JSON, and a script that reads stderr finds nothing else there.
 const quiet = slog.Level(100)
-
-// withTransport opens a transport, lets fn use it and closes it. The goodbye
-// is short: what mattered was waited for by fn.
-func (a *app) withTransport(ctx context.Context, url string, level slog.Level, fn func(*messaging.Transport) error) error {
-	log := a.logger(level)
-	t, err := a.registry.Open(ctx, url, &messaging.Options{
-		Logger:     log,
-		BackoffMax: backoffMax,
-		Trace:      &messaging.Trace{Dialed: logDial(log)},
-	})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		if err := t.Close(ctx); err != nil {
-			log.Warn("closing the transport", "error", err)
-		}
-	}()
-	return fn(t)
-}
 
 // logDial tells the first failure of a series, so that who watches a server
 // knows what it waits for, and the others to who asked for everything.

@@ -20,7 +20,7 @@ const benchTimeout = 10 * time.Second
 // measurement is the command bench.
 type measurement struct {
 	app     *app
-	url     func() (string, error)
+	url     *connection
 	pattern *choice
 	spec    bench.Spec
 	json    bool
@@ -46,7 +46,7 @@ oslo.messaging's do on RabbitMQ, its queues stay; run one bench at a time.`,
   patchbay bench --url rabbit://guest:guest@localhost/ --pattern cast --inflight 256 --json`,
 		Args: cobra.NoArgs,
 	}
-	m := &measurement{app: a, url: addURLFlag(cmd)}
+	m := &measurement{app: a, url: a.addURLFlag(cmd)}
 	m.pattern = addChoiceFlag(cmd, "pattern", "what to measure", "call", "cast", "fanout")
 	f := cmd.Flags()
 	f.IntVar(&m.spec.InFlight, "inflight", 64, "keep `N` operations under way")
@@ -78,7 +78,7 @@ func (m *measurement) run(ctx context.Context) (err error) {
 		return usagef("--inflight, --size and --servers: want at least 1")
 	}
 	m.spec.Pattern = bench.Pattern(m.pattern.value)
-	if m.spec.URL, err = m.url(); err != nil {
+	if m.spec.URL, err = m.url.rawURL(); err != nil {
 		return err
 	}
 	if err := m.connect(ctx); err != nil {
@@ -103,7 +103,7 @@ func (m *measurement) run(ctx context.Context) (err error) {
 func (m *measurement) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, benchTimeout)
 	defer cancel()
-	return m.app.withTransport(ctx, m.spec.URL, quiet, func(t *messaging.Transport) error { return t.Connect(ctx) })
+	return m.app.withTransport(ctx, m.app.byURL(m.spec.URL), quiet, func(t *messaging.Transport) error { return t.Connect(ctx) })
 }
 
 // process returns what starts this program as the server of a measurement.

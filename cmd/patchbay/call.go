@@ -18,23 +18,26 @@ const defaultTimeout = 5 * time.Second
 // request is what call, cast and ping have in common: whom they talk to.
 type request struct {
 	app       *app
-	url       func() (string, error)
+	conn      *connection
 	target    messaging.Target
 	timeout   time.Duration
 	monitor   time.Duration
 	mandatory bool
 	context   []string
+	given     func(flag string) bool // on the command line
+	patient   bool                   // without --timeout, the configuration's rpc_response_timeout counts
 }
 
 // newRequest adds the flags of a command that talks to a server.
 func (a *app) newRequest(cmd *cobra.Command) *request {
-	r := &request{app: a, url: addURLFlag(cmd)}
+	r := &request{app: a, conn: a.addConnectionFlags(cmd), given: cmd.Flags().Changed}
 	addTargetFlags(cmd, &r.target)
 	return r
 }
 
 // addRequestFlags adds the flags of a command that sends a method.
 func (r *request) addRequestFlags(cmd *cobra.Command) {
+	r.patient = true
 	addEndpointFlags(cmd, &r.target, "")
 	cmd.Flags().BoolVar(&r.mandatory, "mandatory", false, "fail at once, with exit code 4, when nobody listens there")
 	cmd.Flags().Var(positive{&r.monitor}, "monitor", "fail when the server gives no sign of life for this long (calls only)")
@@ -44,9 +47,12 @@ func (r *request) addRequestFlags(cmd *cobra.Command) {
 // do opens the transport and lets fn use a client, and a context that carries
 // the request context.
 func (r *request) do(ctx context.Context, fn func(context.Context, *rpc.Client) error) error {
-	url, err := r.url()
+	open, err := r.conn.resolve(false)
 	if err != nil {
 		return err
+	}
+	if r.patient && r.conn.conf != nil && !r.given("timeout") {
+		r.timeout = r.conn.conf.ResponseTimeout
 	}
 	values, err := parsePairs("--context", r.context)
 	if err != nil {
@@ -55,7 +61,7 @@ func (r *request) do(ctx context.Context, fn func(context.Context, *rpc.Client) 
 	for _, v := range values {
 		ctx = rpc.NewContext(ctx, v.key, v.value) //nolint:fatcontext // as many as the user typed
 	}
-	return r.app.withTransport(ctx, url, quiet, func(t *messaging.Transport) error {
+	return r.app.withTransport(ctx, open, quiet, func(t *messaging.Transport) error {
 		return fn(ctx, rpc.NewClient(t, r.target, &rpc.ClientOptions{
 			Timeout:   r.timeout,
 			Monitor:   r.monitor,

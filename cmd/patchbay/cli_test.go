@@ -103,11 +103,18 @@ type serving struct {
 // startServing starts a server. The test's end stops it.
 func startServing(t *testing.T, registry messaging.Registry, args ...string) *serving {
 	t.Helper()
+	return background(t, registry, append([]string{"serve"}, args...)...)
+}
+
+// background starts a command that goes on until it is stopped. The test's end stops
+// it.
+func background(t *testing.T, registry messaging.Registry, args ...string) *serving {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &serving{stdout: newOutput(), stderr: newOutput(), cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(s.ended)
-		s.code = run(ctx, registry, append([]string{"serve"}, args...), strings.NewReader(""), s.stdout, s.stderr)
+		s.code = run(ctx, registry, args, strings.NewReader(""), s.stdout, s.stderr)
 	}()
 	t.Cleanup(func() { s.stop() })
 	return s

@@ -49,7 +49,7 @@ with fake:// in memory.`,
 			defer release()
 			*url = here
 		}
-		return a.withTransport(ctx, *url, quiet, func(t *messaging.Transport) error {
+		return a.withTransport(ctx, a.byURL(*url), quiet, func(t *messaging.Transport) error {
 			d := &demo{app: a, out: a.stdout.w, url: *url, caller: t, tally: newTally()}
 			d.client = rpc.NewClient(t, messaging.Target{Topic: demoTopic}, &rpc.ClientOptions{Timeout: demoTimeout})
 			return d.withServers(ctx, demoServers(), func() error { return d.play(ctx) })
@@ -84,7 +84,7 @@ func (d *demo) withServers(ctx context.Context, names []string, fn func() error)
 	if len(names) == 0 {
 		return fn()
 	}
-	return d.app.withTransport(ctx, d.url, quiet, func(t *messaging.Transport) error {
+	return d.app.withTransport(ctx, d.app.byURL(d.url), quiet, func(t *messaging.Transport) error {
 		target := messaging.Target{Topic: demoTopic, Server: names[0]}
 		srv, err := rpc.NewServer(t, target, []*rpc.Endpoint{d.endpoint(names[0])}, nil)
 		if err != nil {

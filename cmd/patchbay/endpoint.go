@@ -24,7 +24,7 @@ func demoEndpoint(t messaging.Target) *rpc.Endpoint {
 	rpc.HandleRaw(ep, "record", null)
 	rpc.HandleRaw(ep, "none", null)
 	rpc.HandleRaw(ep, "echo", func(_ context.Context, r *rpc.Request) (json.RawMessage, error) { return echo(r.Args), nil })
-	rpc.HandleRaw(ep, "ctxt", func(_ context.Context, r *rpc.Request) (json.RawMessage, error) { return contextObject(r) })
+	rpc.HandleRaw(ep, "ctxt", func(_ context.Context, r *rpc.Request) (json.RawMessage, error) { return contextObject(r.Context) })
 	rpc.Handle(ep, "whoami", func(context.Context, rpc.None) (string, error) { return t.Server, nil })
 	rpc.Handle(ep, "add", add)
 	rpc.Handle(ep, "fail", func(_ context.Context, a failArgs) (rpc.None, error) { return rpc.None{}, valueError(a.Message) })

@@ -95,7 +95,7 @@ func (p *program) run(ctx context.Context, r *rpc.Request) (json.RawMessage, err
 // environment tells the program about the request. The values come from the
 // network: they are the values of variables and never part of a command.
 func (p *program) environment(ctx context.Context, r *rpc.Request) ([]string, error) {
-	values, err := contextObject(r)
+	values, err := contextObject(r.Context)
 	if err != nil {
 		return nil, err
 	}

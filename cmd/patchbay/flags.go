@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -13,26 +12,6 @@ import (
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
-
-// urlVariable names the environment variable that stands in for --url, so that
-// a password need not be seen in a list of processes.
-const urlVariable = "PATCHBAY_URL"
-
-// addURLFlag adds --url, and returns how to read it once flags are parsed. The
-// variable is read late: as a default it would be printed by --help.
-func addURLFlag(cmd *cobra.Command) func() (string, error) {
-	flag := cmd.Flags().String("url", "", "transport `URL` (default: $"+urlVariable+")")
-	return func() (string, error) {
-		url := *flag
-		if url == "" {
-			url = os.Getenv(urlVariable)
-		}
-		if url == "" {
-			return "", usagef("no transport URL: give --url URL, or set %s", urlVariable)
-		}
-		return url, nil
-	}
-}
 
 // addTargetFlags adds the flags that name whom a command talks to.
 func addTargetFlags(cmd *cobra.Command, t *messaging.Target) {

@@ -63,7 +63,7 @@ func (a *app) harness(ctx context.Context, rawURL string) (conformance.Harness, 
 func (a *app) reach(ctx context.Context, rawURL string) error {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
-	return a.withTransport(ctx, rawURL, quiet, func(t *messaging.Transport) error { return t.Connect(ctx) })
+	return a.withTransport(ctx, a.byURL(rawURL), quiet, func(t *messaging.Transport) error { return t.Connect(ctx) })
 }
 
 // proxiedHarness puts a proxy before each host of a broker.

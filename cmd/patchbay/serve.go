@@ -19,7 +19,7 @@ import (
 // server is the command serve.
 type server struct {
 	app     *app
-	url     func() (string, error)
+	conn    *connection
 	target  messaging.Target
 	handler *choice
 	exec    string
@@ -61,7 +61,7 @@ say the rest. They come from the network: quote them in a shell.`,
   patchbay serve --topic shout --exec 'jq ".text | ascii_upcase"'`,
 		Args: cobra.NoArgs,
 	}
-	s := &server{app: a, url: addURLFlag(cmd)}
+	s := &server{app: a, conn: a.addConnectionFlags(cmd)}
 	addTargetFlags(cmd, &s.target)
 	cmd.Flags().Lookup("server").Usage = "`name` of this server (default: host name and process id)"
 	addEndpointFlags(cmd, &s.target, "1.0")
@@ -77,7 +77,7 @@ say the rest. They come from the network: quote them in a shell.`,
 
 // run serves until ctx ends.
 func (s *server) run(ctx context.Context) error {
-	url, err := s.url()
+	open, err := s.conn.resolve(false)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (s *server) run(ctx context.Context) error {
 		}
 	}
 	s.log = s.app.logger(slog.LevelInfo)
-	return s.app.withTransport(ctx, url, slog.LevelInfo, func(t *messaging.Transport) error {
+	return s.app.withTransport(ctx, open, slog.LevelInfo, func(t *messaging.Transport) error {
 		if strings.HasPrefix(t.URL().Scheme, "fake") {
 			s.log.Warn("the fake driver works inside one process: no other process can reach this server")
 		}
@@ -164,7 +164,7 @@ func wait(ctx context.Context, srv *rpc.Server, d time.Duration) error {
 // announce prints a line for each request before it is handled.
 func (s *server) announce(next rpc.Invoker) rpc.Invoker {
 	return func(ctx context.Context, r *rpc.Request) (json.RawMessage, error) {
-		values, err := contextObject(r)
+		values, err := contextObject(r.Context)
 		if err == nil {
 			err = s.app.stdout.print(
 				field{"event", r.Pattern.String()},
@@ -182,10 +182,10 @@ func (s *server) announce(next rpc.Invoker) rpc.Invoker {
 	}
 }
 
-// contextObject returns the request context as a JSON object.
-func contextObject(r *rpc.Request) (json.RawMessage, error) {
-	fields := make([]field, len(r.Context))
-	for i, v := range r.Context {
+// contextObject returns a context as a JSON object.
+func contextObject(entries []messaging.ContextValue) (json.RawMessage, error) {
+	fields := make([]field, len(entries))
+	for i, v := range entries {
 		fields[i] = field{v.Key, json.RawMessage(v.Value)}
 	}
 	return object(fields...)

@@ -206,7 +206,7 @@ func (c *conn) Listen(ctx context.Context, sub messaging.Subscription) (messagin
 func (c *conn) Capabilities() messaging.Capabilities {
 	return messaging.Capabilities{
 		Durable: true, Ordered: true, Requeue: true, Mandatory: true, TTL: true,
-		Priority: true, Groups: true, OfflineCast: true, DeadLetter: true,
+		Priority: true, Groups: true, Taps: true, OfflineCast: true, DeadLetter: true,
 		DeliveryCount: true, StableReply: true, Exchanges: true,
 		MaxMessage: c.broker.maxMessage,
 	}

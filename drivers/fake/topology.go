@@ -80,6 +80,8 @@ func (t *topology) subscribe(l *listener) {
 	case sub.Reply != "":
 		at := messaging.Address{Kind: messaging.KindReply, Direct: sub.Reply}
 		l.consume(t.declare(at.String(), true, at), 0)
+	case sub.Tap:
+		l.consume(t.declare("tap "+sub.Instance, true, sub.Sources...), -1)
 	case sub.Group != "":
 		l.consume(t.declare("group "+sub.Group, false, sub.Sources...), -1)
 	default:

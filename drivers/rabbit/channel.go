@@ -39,7 +39,7 @@ type arrival struct {
 	tag           uint64
 	redelivered   bool
 	exchange, key []byte
-	count         int // what the queue counted; -1: nothing
+	notes
 
 	method method // whose message it is; 0: none is under way
 	headed bool   // the header has come
@@ -129,7 +129,7 @@ func (ch *channel) header(payload []byte) error {
 		return fmt.Errorf("%w: a header of %d bytes", errBadFrame, len(payload))
 	}
 	ch.headed, ch.left = true, binary.BigEndian.Uint64(payload[4:])
-	ch.Message, ch.count = ch.f.properties(payload[contentHead-2:])
+	ch.Message, ch.notes = ch.f.properties(payload[contentHead-2:])
 	switch limit := ch.f.maxBody; {
 	case ch.method == basicReturn:
 	case limit > 0 && ch.left > uint64(limit):

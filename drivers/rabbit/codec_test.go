@@ -83,7 +83,7 @@ func props(table string) []byte {
 // TestHeaders has what foreign peers may put into a message.
 func TestHeaders(t *testing.T) {
 	const long = "\x00\x00\x00\x00\x00\x00\x00"
-	m, count := (&frames{}).properties(props(
+	m, n := (&frames{}).properties(props(
 		"\x06stringS\x00\x00\x00\x01s" + "\x05bytesx\x00\x00\x00\x01b" + "\x04truet\x01" + "\x05falset\x00" +
 			"\x04timeT\x00\x00\x00\x00\x69\x57\xb3\x40" + "\x07float32f\x3f\x00\x00\x00" + "\x07float64d\x3f\xe0" + long[:6] +
 			"\x04int8b\xf8" + "\x05uint8B\x08" + "\x05int16s\xff\xf0" + "\x06uint16u\x00\x10" + "\x05int32I\xff\xff\xff\xe0" + "\x06uint32i\x00\x00\x00\x20" +
@@ -112,8 +112,8 @@ func TestHeaders(t *testing.T) {
 	if diff := cmp.Diff(want, m, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
-	if count != -1 {
-		t.Errorf("count %d, want -1", count)
+	if n.count != -1 {
+		t.Errorf("count %d, want -1", n.count)
 	}
 }
 
@@ -170,10 +170,17 @@ func TestDeliveryCount(t *testing.T) {
 		"nonsense":                            {"\x10x-delivery-countS\x00\x00\x00\x04many", -1},
 		"nothing":                             {"\x10x-delivery-countV", -1},
 	} {
-		m, count := (&frames{}).properties(props(tt.table))
-		if count != tt.want || len(m.Headers) > 0 {
-			t.Errorf("%s: count %d, want %d; headers %v", name, count, tt.want, m.Headers)
+		m, n := (&frames{}).properties(props(tt.table))
+		if n.count != tt.want || len(m.Headers) > 0 {
+			t.Errorf("%s: count %d, want %d; headers %v", name, n.count, tt.want, m.Headers)
 		}
+	}
+}
+
+func TestStreamOffset(t *testing.T) {
+	m, n := (&frames{}).properties(props("\x0fx-stream-offsetl\x00\x00\x00\x00\x00\x00\x01\x02" + "\x01aS\x00\x00\x00\x01b"))
+	if n.offset != 0x102 || len(m.Headers) != 1 {
+		t.Errorf("offset %d, headers %v", n.offset, m.Headers)
 	}
 }
 

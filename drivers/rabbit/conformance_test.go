@@ -47,6 +47,23 @@ func TestConformanceDurable(t *testing.T) {
 	})
 }
 
+// TestConformancePrivateQueues proves the other kinds of fanout and reply queues, by
+// the cases that use them.
+func TestConformancePrivateQueues(t *testing.T) {
+	for name, tt := range map[string]struct{ options, run string }{
+		"stream": {
+			streamOptions + "&rabbit_quorum_queue=true", "^(fanout_|ready_means|ack_once|running_redelivery|listener_alive|cut_idle|drain_finishes)",
+		},
+		"managed": {
+			managed, "^(fanout_(all|excludes|new)|open_twice|call_(reply|1000)|reply_address|cut_during_call|listener_alive|notify_tap)",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conformance.RunWith(t, harness(t, newBroker(t), tt.options), conformance.Options{Volume: 0.1, Run: tt.run})
+		})
+	}
+}
+
 // describes compares the documentation with a run, unless it was one of chosen
 // cases only.
 func describes(t *testing.T, column string, r *conformance.Report) {

@@ -40,6 +40,7 @@ type conn struct {
 	frames *frames          // over raw
 	amqp   *amqp.Connection // over frames
 	caps   messaging.Capabilities
+	memory *memory // of all connections of the driver
 	window int
 	write  time.Duration // the write timeout
 
@@ -67,7 +68,7 @@ var _ messaging.Conn = (*conn)(nil)
 func newConn(ctx context.Context, d *driver, host string, f *frames, opened *amqp.Connection) *conn {
 	version, _ := opened.Properties["version"].(string)
 	c := &conn{
-		o: d.o, host: host, raw: f.Conn, frames: f, amqp: opened, window: d.window, write: d.writeTimeout(),
+		o: d.o, host: host, raw: f.Conn, frames: f, amqp: opened, memory: d.memory, window: d.window, write: d.writeTimeout(),
 		caps: d.o.capabilities(version),
 		done: make(chan struct{}),
 	}

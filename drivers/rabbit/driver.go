@@ -37,6 +37,7 @@ const (
 type driver struct {
 	o      *options
 	tls    *tls.Config // nil: none
+	memory *memory
 	window int
 
 	maxBody int64 // Options.MaxMessage
@@ -53,7 +54,7 @@ func Open(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging
 	o = o.WithDefaults()
 	r := u.Options()
 	opts := readOptions(u, r)
-	tlsConfig, err := tlsurl.Read(u.Scheme, o.TLS, r)
+	tlsConfig, err := tlsurl.Read(readScheme(u, r), o.TLS, r)
 	if err := errors.Join(r.Err(), err); err != nil {
 		return nil, nil, err
 	}
@@ -61,7 +62,18 @@ func Open(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging
 	if opts.wire == wireNative {
 		codecs[0], codecs[1] = codecs[1], codecs[0]
 	}
-	return &driver{o: opts, tls: tlsConfig, window: max(1, o.Window), maxBody: o.MaxMessage}, codecs, nil
+	return &driver{o: opts, tls: tlsConfig, memory: newMemory(opts), window: max(1, o.Window), maxBody: o.MaxMessage}, codecs, nil
+}
+
+// readScheme returns what the option ssl makes of the scheme.
+func readScheme(u *messaging.URL, r *messaging.OptionReader) string {
+	switch ssl := r.Bool("ssl", u.Scheme == schemeTLS); {
+	case ssl:
+		return schemeTLS
+	case u.Scheme == schemeTLS:
+		r.Reject("ssl", "is off, and the scheme is "+schemeTLS)
+	}
+	return u.Scheme
 }
 
 // SingleConn implements messaging.Driver. A broker under a memory alarm stops

@@ -49,6 +49,13 @@ func onEach(t *testing.T, f func(t *testing.T, b *broker)) {
 	}
 }
 
+// onOldAndNew runs a test on the oldest version and on the newest.
+func onOldAndNew(t *testing.T, f func(t *testing.T, b *broker)) {
+	for _, version := range []string{"3.10", "4.3"} {
+		t.Run(version, func(t *testing.T) { f(t, newBrokerOf(t, version)) })
+	}
+}
+
 // URL returns the transport URL with these options and the broker's.
 func (b *broker) URL(options string) string {
 	if !strings.Contains(options, b.options) {

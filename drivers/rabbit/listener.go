@@ -21,6 +21,7 @@ type listener struct {
 	deliver  func(*messaging.Delivery) // instead of the inbox; nil: none
 
 	started   chan struct{} // closed when start has returned
+	complete  bool          // start has succeeded; valid then
 	ended     chan struct{} // closed when Poll has nothing to give any more
 	stopped   chan struct{} // closed when all that Stop has to do is done
 	returned  int           // by Stop; valid then
@@ -76,11 +77,23 @@ func (l *listener) start(plans []plan) error {
 	defer close(l.started)
 	for i := range plans {
 		s := newSource(l, plans[i], i+1)
+		if s.plan.key != "" {
+			s.kept = l.c.memory.of(s.plan.key, l.c)
+		}
+		if s.plan.prefix != "" {
+			if err := l.c.manage(&s.plan, s.kept); err != nil {
+				return err
+			}
+		}
+		if l.reply != "" {
+			l.reply = s.plan.queue.name
+		}
 		l.sources = append(l.sources, s)
 		if err := s.start(); err != nil {
 			return err
 		}
 	}
+	l.complete = true
 	return nil
 }
 
@@ -178,6 +191,9 @@ type polled struct {
 }
 
 func (p polled) giveBack() int {
+	if p.s.stream != nil {
+		return 1 // it stays in the stream
+	}
 	if p.s.refuse(p.d.Tag, true) != nil {
 		return 0 // lost: the broker has it already
 	}

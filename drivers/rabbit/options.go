@@ -2,6 +2,8 @@ package rabbit
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -20,6 +22,11 @@ type options struct {
 	maxMemoryLength int
 	maxMemoryBytes  int
 	transientTTL    time.Duration
+	haQueues        bool
+	streamFanout    bool
+	queueManager    bool
+	hostname        string
+	processname     string
 	controlExchange string
 
 	// Receiving.
@@ -58,6 +65,11 @@ func readOptions(u *messaging.URL, r *messaging.OptionReader) *options {
 		maxMemoryLength:  natural(r, "rabbit_quorum_max_memory_length", 0, math.MaxInt),
 		maxMemoryBytes:   natural(r, "rabbit_quorum_max_memory_bytes", 0, math.MaxInt),
 		transientTTL:     r.Seconds("rabbit_transient_queues_ttl", 30*time.Minute),
+		haQueues:         r.Bool("rabbit_ha_queues", false),
+		streamFanout:     r.Bool("rabbit_stream_fanout", false),
+		queueManager:     r.Bool("use_queue_manager", false),
+		hostname:         r.String("hostname", ""),
+		processname:      r.String("processname", filepath.Base(os.Args[0])),
 		controlExchange:  r.String("control_exchange", "openstack"),
 		prefetch:         natural(r, "rabbit_qos_prefetch_count", 0, math.MaxUint16),
 		cancelOnFailover: r.Bool("enable_cancel_on_failover", false),
@@ -77,9 +89,14 @@ func readOptions(u *messaging.URL, r *messaging.OptionReader) *options {
 
 // check reports combinations that no broker takes.
 func (o *options) check(r *messaging.OptionReader) {
-	if r.Bool("rabbit_stream_fanout", false) {
-		r.Reject("rabbit_stream_fanout", "is not supported: a stream keeps every message for every reader, so that "+
-			"nothing can be given back or handled once; use rabbit_transient_quorum_queue, which peers must set too")
+	if o.streamFanout && !o.transientQuorum {
+		r.Reject("rabbit_stream_fanout", "needs rabbit_transient_quorum_queue, as with oslo.messaging")
+	}
+	if o.haQueues && o.quorum {
+		r.Reject("rabbit_ha_queues", "cannot be combined with rabbit_quorum_queue: a queue is of one kind")
+	}
+	if o.queueManager {
+		o.checkManager(r)
 	}
 	if o.quorum && o.autoDelete {
 		r.Reject("amqp_auto_delete", "cannot be combined with rabbit_quorum_queue: RabbitMQ refuses such queues")
@@ -107,6 +124,23 @@ func (o *options) check(r *messaging.OptionReader) {
 	}
 }
 
+// checkManager completes and checks the names of managed queues.
+func (o *options) checkManager(r *messaging.OptionReader) {
+	if o.hostname == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			r.Reject("hostname", "must be given: the system does not tell it")
+		}
+		o.hostname = name
+	}
+	const most = 100 // bytes
+	for name, value := range map[string]string{"hostname": o.hostname, "processname": o.processname} {
+		if value == "" || len(value) > most {
+			r.Reject(name, "must have 1 to "+strconv.Itoa(most)+" bytes")
+		}
+	}
+}
+
 // natural reads an integer from 0 to limit.
 func natural(r *messaging.OptionReader, name string, def, limit int) int {
 	n := r.Int(name, def)
@@ -126,6 +160,7 @@ func (o *options) capabilities(version string) messaging.Capabilities {
 		Mandatory:     true,
 		TTL:           true,
 		Groups:        true,
+		Taps:          true,
 		OfflineCast:   !o.autoDelete,
 		DeliveryCount: o.quorum,
 		StableReply:   true,

@@ -25,6 +25,8 @@ func TestOpen(t *testing.T) {
 		{"rabbit://?wire=oslo&amqp_durable_queues=yes&rabbit_quorum_queue=1&rabbit_quorum_delivery_limit=3&rabbit_transient_queues_ttl=0", "oslo"},
 		{"rabbit://?heartbeat_timeout_threshold=0&rabbit_login_method=EXTERNAL&rabbit_qos_prefetch_count=65535", "oslo"},
 		{"rabbit+tls://?ssl_enforce_hostname_verification=false", "oslo"},
+		{"rabbit://?ssl=1", "oslo"},
+		{"rabbit://?rabbit_stream_fanout=true&rabbit_transient_quorum_queue=true&use_queue_manager=true&rabbit_ha_queues=true", "oslo"},
 	} {
 		d, codecs, err := open(t, tt.url)
 		if err != nil {
@@ -46,6 +48,9 @@ func TestOpenRefuses(t *testing.T) {
 		{"rabbit://?amqp_durable=true", `unknown option "amqp_durable" (known are amqp_auto_delete, amqp_durable_queues,`},
 		{"rabbit://?amqp_durable_queues=perhaps", "amqp_durable_queues"},
 		{"rabbit://?rabbit_stream_fanout=true", "rabbit_transient_quorum_queue"},
+		{"rabbit://?rabbit_ha_queues=true&rabbit_quorum_queue=true", "rabbit_ha_queues"},
+		{"rabbit://?use_queue_manager=true&hostname=" + strings.Repeat("x", 101), "hostname"},
+		{"rabbit://?use_queue_manager=true&processname=" + strings.Repeat("x", 101), "processname"},
 		{"rabbit://?rabbit_quorum_queue=true&amqp_auto_delete=true", "amqp_auto_delete"},
 		{"rabbit://?rabbit_quorum_delivery_limit=3", "needs rabbit_quorum_queue"},
 		{"rabbit://?rabbit_quorum_queue=true&rabbit_quorum_delivery_limit=-1", "must be 0 to"},
@@ -59,6 +64,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"rabbit://?control_exchange=" + strings.Repeat("x", 201), "control_exchange"},
 		{"rabbit://?ssl_ca_file=ca.pem", "needs the scheme rabbit+tls"},
 		{"rabbit+tls://?ssl_ca_file=testdata/absent.pem", "ssl_ca_file"},
+		{"rabbit://?ssl=true&ssl_ca_file=testdata/absent.pem", "ssl_ca_file"},
+		{"rabbit+tls://?ssl=false", "ssl"},
 		{"rabbit+tls://?ssl_ca_file=testdata/topology.json", "holds no certificate"},
 		{"rabbit+tls://?ssl_cert_file=testdata/topology.json", "ssl_cert_file"},
 	} {
@@ -73,7 +80,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestCapabilities(t *testing.T) {
 	onEach(t, func(t *testing.T, b *broker) {
 		always := messaging.Capabilities{
-			Ordered: true, Requeue: true, Mandatory: true, TTL: true, Groups: true, OfflineCast: true, StableReply: true,
+			Ordered: true, Requeue: true, Mandatory: true, TTL: true, Groups: true, Taps: true, OfflineCast: true, StableReply: true,
 			MaxMessage: 16 << 20,
 		}
 		if strings.HasSuffix(t.Name(), "/3.10") {

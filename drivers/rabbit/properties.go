@@ -19,19 +19,27 @@ func unreadable(why string) (m messaging.Message) {
 }
 
 // Headers that a quorum queue adds: attempts that failed, and all attempts
-// (since RabbitMQ 4.3, where only the first kind counts against the limit).
+// (since RabbitMQ 4.3, where only the first kind counts against the limit). And the
+// one that a stream adds.
 const (
 	headerDeliveryCount = "x-delivery-count"
 	headerAcquiredCount = "x-acquired-count"
+	headerStreamOffset  = "x-stream-offset"
 
 	maxHeaders = 8192
 )
 
-// properties reads the properties of a message, from the flags on. count is
-// what the queue counted, or -1. It keeps nothing of b.
-func (f *frames) properties(b []byte) (m messaging.Message, count int) {
+// notes are what a queue says of a message.
+type notes struct {
+	count  int   // how often it was delivered; -1: nothing
+	offset int64 // where it is in the stream
+}
+
+// properties reads the properties of a message, from the flags on. It keeps
+// nothing of b.
+func (f *frames) properties(b []byte) (m messaging.Message, n notes) {
 	s := &scanner{rest: b}
-	count = -1
+	n.count = -1
 	flags := s.uint16()
 	short := func(flag uint16) string {
 		if flags&flag == 0 {
@@ -41,7 +49,7 @@ func (f *frames) properties(b []byte) (m messaging.Message, count int) {
 	}
 	m.ContentType, m.ContentEncoding = short(flagContentType), short(flagEncoding)
 	if flags&flagHeaders != 0 {
-		m.Headers, count = f.table(&scanner{rest: s.longText()}, s)
+		m.Headers, n = f.table(&scanner{rest: s.longText()}, s)
 	}
 	if flags&flagDeliveryMode != 0 {
 		m.Durable = s.octet() == 2
@@ -60,9 +68,9 @@ func (f *frames) properties(b []byte) (m messaging.Message, count int) {
 		m.ID = string(s.short())
 	}
 	if s.bad {
-		return unreadable("its properties are malformed"), -1
+		return unreadable("its properties are malformed"), notes{count: -1}
 	}
-	return m, count
+	return m, n
 }
 
 // expiration reads a rest of life; what is no number is none.
@@ -79,23 +87,19 @@ func expiration(b []byte) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-// table reads headers, sorted by their names, and the queue's count. What is
-// wrong with them makes all bad.
-func (f *frames) table(s, all *scanner) (headers []messaging.Header, count int) {
-	count = -1
-	for n := 0; len(s.rest) > 0; n++ {
+// table reads headers, sorted by their names, and the queue's own. What is wrong
+// with them makes all bad.
+func (f *frames) table(s, all *scanner) (headers []messaging.Header, n notes) {
+	n.count = -1
+	for i := 0; len(s.rest) > 0; i++ {
 		key := s.short()
-		counts := string(key) == headerDeliveryCount || string(key) == headerAcquiredCount
 		value, ok := f.field(s)
-		if s.bad || n == maxHeaders {
+		if s.bad || i == maxHeaders {
 			all.bad = true
-			return nil, -1
+			return nil, n
 		}
 		switch {
-		case counts:
-			if n, err := strconv.Atoi(value); err == nil {
-				count = max(count, n)
-			}
+		case n.take(key, value):
 		case ok:
 			headers = append(headers, messaging.Header{Key: f.names.Text(key), Value: value})
 		}
@@ -103,7 +107,22 @@ func (f *frames) table(s, all *scanner) (headers []messaging.Header, count int) 
 	if len(headers) > 1 {
 		slices.SortStableFunc(headers, func(a, b messaging.Header) int { return strings.Compare(a.Key, b.Key) })
 	}
-	return headers, count
+	return headers, n
+}
+
+// take takes a header if it is the queue's.
+func (n *notes) take(key []byte, value string) bool {
+	switch string(key) {
+	case headerDeliveryCount, headerAcquiredCount:
+		if count, err := strconv.Atoi(value); err == nil {
+			n.count = max(n.count, count)
+		}
+	case headerStreamOffset:
+		n.offset, _ = strconv.ParseInt(value, 10, 64) // 0 is as good as any of a stranger's
+	default:
+		return false
+	}
+	return true
 }
 
 // field reads a value and renders it as text, if it is no array, table or nil.

@@ -21,6 +21,7 @@ type session struct {
 	over   chan struct{} // closed when its goroutine has ended
 	calls  sync.Mutex    // held for calls that wait for the broker: one at a time
 
+	stream  *readings // nil: the queue is no stream
 	acks    acks
 	wake    chan struct{} // there is something to acknowledge
 	late    *time.Timer   // when to do it at the latest
@@ -40,6 +41,9 @@ func (c *conn) openSession(of *source) (*session, error) {
 		wake:   make(chan struct{}, 1),
 		late:   time.NewTimer(ackTime),
 		answer: make(chan uint64, 1),
+	}
+	if of.plan.stream {
+		s.stream = &readings{offsets: map[uint64]int64{}}
 	}
 	ch, err := c.openChannel(&told{deliver: s.deliver, got: s.got})
 	if err != nil {
@@ -68,7 +72,12 @@ func (s *session) deliver(a *arrival) {
 	d := messaging.NewDelivery(a.Message, s)
 	d.Source = s.s.plan.index(a.exchange, a.key)
 	d.Redelivered, d.Tag = a.redelivered, a.tag
-	if s.c.caps.DeliveryCount {
+	switch {
+	case s.stream != nil:
+		if !s.read(a, d) {
+			return
+		}
+	case s.c.caps.DeliveryCount:
 		d.Count = max(0, a.count)
 	}
 	if f := s.s.l.deliver; f != nil {
@@ -143,7 +152,11 @@ func (s *session) Settle(_ context.Context, d *messaging.Delivery, o messaging.O
 	if s.lost() {
 		return &messaging.OpError{Op: "settling a delivery", Err: messaging.ErrConnLost}
 	}
-	if o != messaging.Ack {
+	switch {
+	case s.stream != nil:
+		s.settleReading(d, o)
+		return nil
+	case o != messaging.Ack:
 		return s.refuse(d.Tag, o == messaging.Requeue)
 	}
 	n := s.acks.ack(d.Tag)
@@ -153,11 +166,16 @@ func (s *session) Settle(_ context.Context, d *messaging.Delivery, o messaging.O
 		}
 		return nil
 	}
+	s.awaken()
+	return nil
+}
+
+// awaken has the acknowledgements written, soon.
+func (s *session) awaken() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // Acknowledgements of replies wait for each other, so many or so long: a reply

@@ -15,6 +15,7 @@ import (
 type source struct {
 	l    *listener
 	plan plan
+	kept *kept  // of a stream or a managed queue; else nil
 	tag  string // of the consumer
 
 	mu      sync.Mutex // protects session
@@ -45,8 +46,7 @@ func (s *source) start() error {
 func (s *source) run(deliveries <-chan amqp.Delivery) {
 	defer s.l.receiving.Done()
 	for {
-		for range deliveries {
-		}
+		s.hear(deliveries)
 		if s.stopping() {
 			return
 		}
@@ -71,14 +71,13 @@ func (s *source) fail(err error) {
 // consume declares the queue and consumes it: on the channel of old, if that
 // is still open, else on a new one.
 func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
-	c := s.l.c
-	if err := c.control.do(c.life, s.plan.declare); err != nil {
+	if err := s.declare(); err != nil {
 		return nil, err
 	}
 	session := old
 	if old == nil || old.lost() {
 		var err error
-		if session, err = c.openSession(s); err != nil {
+		if session, err = s.l.c.openSession(s); err != nil {
 			return nil, err
 		}
 		s.mu.Lock()
@@ -90,14 +89,7 @@ func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
 	if s.stopping() {
 		return nil, messaging.ErrClosed
 	}
-	return session.ch.lib.Consume(s.plan.queue.name, s.tag, false, false, false, false, s.arguments())
-}
-
-func (s *source) arguments() amqp.Table {
-	if s.l.c.o.cancelOnFailover {
-		return amqp.Table{"x-cancel-on-ha-failover": true}
-	}
-	return nil
+	return session.ch.lib.Consume(s.plan.queue.name, s.tag, false, false, false, false, s.arguments(session))
 }
 
 func (s *source) current() *session {
@@ -167,6 +159,12 @@ func (s *source) free() error {
 	if session != nil {
 		_ = session.ch.lib.Close()
 		<-session.over
+	}
+	if s.kept != nil && s.l.complete && c.lost() == nil {
+		if s.kept.number > 0 {
+			c.unlock(s.kept.number)
+		}
+		c.memory.forget(s.plan.key)
 	}
 	return err
 }

@@ -3,6 +3,8 @@ package rabbit
 import (
 	"fmt"
 	"math"
+	"strconv"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -20,7 +22,10 @@ import (
 //	fanout exchange <topic>_fanout, fanout      transient quorum         always
 //	fanout queue    <topic>_fanout_<instance>   any of the three         never             x-expires
 //	reply queue     as the core wants it        any of the three         never             x-expires
+//	                reply_<host>:<program>:<n>  with use_queue_manager, and so for fanout queues
+//	fanout stream   <topic>_fanout              always                   never             x-max-age, with rabbit_stream_fanout
 //	notifications   <topic>, or the group       as the topic queue
+//	tap             <topic>_tap_<instance>      as the reply queue
 
 // exchange is one exchange as it is declared. The default exchange, which
 // nobody declares, has no name.
@@ -49,8 +54,11 @@ type binding struct {
 type plan struct {
 	queue    queue
 	bindings []binding
-	private  bool  // nobody else uses it: it is deleted in the end
-	sources  []int // of the subscription, one for each binding; one in all for a reply queue
+	stream   bool   // it is read, not emptied
+	prefix   string // of a managed queue: the name, but for what manage makes of it
+	key      string // of what is kept over connections; empty: nothing is
+	private  bool   // nobody else uses it: it is deleted in the end
+	sources  []int  // of the subscription, one for each binding; one in all for a reply queue
 }
 
 // route is where a message is published.
@@ -77,9 +85,13 @@ func (o *options) plans(sub messaging.Subscription) ([]plan, error) {
 	var plans []plan
 	switch {
 	case sub.Group != "":
-		plans = []plan{o.group(sub)}
+		plans = []plan{o.gathering(o.sharedQueue(sub.Group), sub.Sources)}
+	case sub.Tap:
+		p := o.gathering(o.privateQueue(routingKey(sub.Sources[0])+"_tap_"+sub.Instance), sub.Sources)
+		p.private = true
+		plans = []plan{p}
 	case len(sub.Sources) == 0:
-		plans = []plan{{queue: o.privateQueue(sub.Reply), private: true, sources: []int{0}}}
+		plans = []plan{o.private("reply_", sub.Reply, sub.Reply)}
 	default:
 		for i, a := range sub.Sources {
 			plans = append(plans, o.source(a, sub.Instance, i))
@@ -97,12 +109,14 @@ func (o *options) plans(sub messaging.Subscription) ([]plan, error) {
 func (o *options) source(a messaging.Address, instance string, index int) plan {
 	if a.Fanout {
 		x := o.fanoutExchange(a.Topic)
-		return plan{
-			queue:    o.privateQueue(x.name + "_" + instance),
-			bindings: []binding{{x, a.Topic}},
-			private:  true,
-			sources:  []int{index},
+		var p plan
+		if o.streamFanout {
+			p = plan{queue: o.stream(x.name), stream: true, key: x.name + " for " + instance}
+		} else {
+			p = o.private(x.name+"_", x.name+"_"+instance, x.name+" for "+instance)
 		}
+		p.bindings, p.sources = []binding{{x, a.Topic}}, []int{index}
+		return p
 	}
 	key := routingKey(a)
 	return plan{
@@ -112,12 +126,26 @@ func (o *options) source(a messaging.Address, instance string, index int) plan {
 	}
 }
 
-// group returns the one queue, named by the group alone, that takes the
-// messages of all sources.
-func (o *options) group(sub messaging.Subscription) plan {
-	p := plan{queue: o.sharedQueue(sub.Group)}
-	for i, a := range sub.Sources {
-		p.bindings = append(p.bindings, binding{o.topicExchange(a.Exchange), routingKey(a)})
+// private returns a queue of its owner alone, with a name that is made up or, with
+// the queue manager, begins with prefix.
+func (o *options) private(prefix, name, key string) plan {
+	p := plan{queue: o.privateQueue(name), private: true, sources: []int{0}}
+	if o.queueManager {
+		p.private, p.prefix, p.key = false, prefix, key
+	}
+	return p
+}
+
+// gathering returns one queue that takes the messages of all sources: that of a
+// group, which has its name, or of a tap.
+func (o *options) gathering(q queue, sources []messaging.Address) plan {
+	p := plan{queue: q}
+	for i, a := range sources {
+		x := o.topicExchange(a.Exchange)
+		if a.Fanout {
+			x = o.fanoutExchange(a.Topic)
+		}
+		p.bindings = append(p.bindings, binding{x, routingKey(a)})
 		p.sources = append(p.sources, i)
 	}
 	return p
@@ -127,7 +155,7 @@ func (o *options) group(sub messaging.Subscription) plan {
 func (p *plan) index(exchange, key []byte) int {
 	if len(p.sources) > 1 {
 		for i, b := range p.bindings {
-			if b.key == string(key) && b.exchange.name == string(exchange) {
+			if string(exchange) == b.exchange.name && (b.key == string(key) || b.exchange.kind == amqp.ExchangeFanout) {
 				return p.sources[i]
 			}
 		}
@@ -157,9 +185,9 @@ func (o *options) fanoutExchange(topic string) exchange {
 
 // sharedQueue returns a queue that peers declare too.
 func (o *options) sharedQueue(name string) queue {
-	q := queue{name: name, durable: o.durable || o.quorum, autoDelete: o.autoDelete}
+	q := queue{name: name, durable: o.durable || o.quorum, autoDelete: o.autoDelete, args: o.mirrored()}
 	if o.quorum {
-		q.args = amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}
+		q.args[amqp.QueueTypeArg] = amqp.QueueTypeQuorum
 		set(q.args, "x-delivery-limit", o.deliveryLimit)
 		set(q.args, "x-max-in-memory-length", o.maxMemoryLength)
 		set(q.args, "x-max-in-memory-bytes", o.maxMemoryBytes)
@@ -174,10 +202,7 @@ func (o *options) sharedQueue(name string) queue {
 // queues, for which the options say so, forbids them here as well, and closes the
 // connection instead of answering.
 func (o *options) privateQueue(name string) queue {
-	q := queue{name: name, durable: o.durable || o.quorum || o.transientQuorum}
-	if o.transientQuorum || o.transientTTL > 0 {
-		q.args = amqp.Table{}
-	}
+	q := queue{name: name, durable: o.durable || o.quorum || o.transientQuorum, args: o.mirrored()}
 	if o.transientQuorum {
 		q.args[amqp.QueueTypeArg] = amqp.QueueTypeQuorum
 	}
@@ -185,6 +210,24 @@ func (o *options) privateQueue(name string) queue {
 		q.args[amqp.QueueTTLArg] = int32(o.transientTTL.Milliseconds())
 	}
 	return q
+}
+
+// stream returns the stream that the servers of a topic share for fanouts.
+func (o *options) stream(name string) queue {
+	q := queue{name: name, durable: true, args: amqp.Table{amqp.QueueTypeArg: queueStream}}
+	if o.transientTTL > 0 {
+		q.args[streamMaxAge] = strconv.FormatInt(int64(o.transientTTL/time.Second), 10) + "s"
+	}
+	return q
+}
+
+// mirrored returns the arguments of every queue: classic mirroring, which brokers
+// since 3.0 ignore and whose peers still declare it.
+func (o *options) mirrored() amqp.Table {
+	if o.haQueues {
+		return amqp.Table{"x-ha-policy": "all"}
+	}
+	return amqp.Table{}
 }
 
 // lasting reports whether queues outlive the broker, so that a message is not

@@ -57,6 +57,9 @@ func (d *driver) Dial(context.Context, messaging.Endpoint) (messaging.Conn, erro
 
 // publish puts a copy of m into every queue bound to the address. mu is held.
 func (h *Hub) publish(to messaging.Address, m *messaging.Message) error {
+	if m.Ensure && !to.Fanout && len(h.bound[to]) == 0 {
+		h.bind(to) // nobody has listened there yet
+	}
 	for _, q := range h.bound[to] {
 		own := &message{Message: clone(m)}
 		if m.TTL > 0 {

@@ -18,6 +18,7 @@ const (
 	moby           = "github.com/moby/moby/..."
 	cobra          = "github.com/spf13/cobra"
 	pflag          = "github.com/spf13/pflag"
+	yaml           = "go.yaml.in/yaml/v3"
 	prometheus     = "github.com/prometheus/client_golang/..."
 	otel           = "go.opentelemetry.io/otel"
 )
@@ -38,8 +39,28 @@ var rules = []rule{
 	},
 	{
 		"messaging/rpc",
-		[]string{"messaging", "internal/lazyctx", "internal/throttle"},
+		[]string{"messaging", "internal/jsontext", "internal/lazyctx", "internal/requestctx", "internal/serving", "internal/throttle"},
 		"what it asks of a transport must work on every driver, so it may know none",
+	},
+	{
+		"messaging/notify",
+		[]string{"messaging", "internal/jsontext", "internal/lazyctx", "internal/requestctx", "internal/serving", "internal/throttle"},
+		"what it asks of a transport must work on every driver, so it may know none, and no requests",
+	},
+	{
+		"messaging/notify/routing",
+		[]string{"messaging/notify", yaml},
+		"it reads rules, and is a package of its own so that nobody else links what reads YAML",
+	},
+	{
+		"messaging/notify/httpnotify",
+		[]string{"messaging/notify"},
+		"it is middleware that anyone could write",
+	},
+	{
+		"messaging/osloconf",
+		[]string{"messaging", "messaging/rpc", "messaging/notify", "messaging/notify/routing"},
+		"it turns files into what an application could write itself",
 	},
 	{
 		"messaging/telemetry",
@@ -109,7 +130,7 @@ var rules = []rule{
 	},
 	{
 		"conformance",
-		[]string{"messaging", "messaging/rpc", "conformance/faultproxy"},
+		[]string{"messaging", "messaging/rpc", "messaging/notify", "conformance/faultproxy"},
 		"driver authors outside this module run the suite: it may use what they can, and judge no driver by its name",
 	},
 	{
@@ -149,7 +170,10 @@ var rules = []rule{
 	},
 	{
 		"cmd/*",
-		[]string{"messaging", "messaging/rpc", "conformance", "conformance/...", "bench", "drivers/all", "internal/freeport", cobra, pflag},
+		[]string{
+			"messaging", "messaging/rpc", "messaging/notify", "messaging/osloconf", "conformance", "conformance/...", "bench", "drivers/all",
+			"internal/freeport", cobra, pflag,
+		},
 		"a command is made of the public API, to show that it is enough, and of what finds ports",
 	},
 	{
@@ -163,6 +187,11 @@ var rules = []rule{
 		"an example may use nothing that a reader cannot",
 	},
 	{
+		"internal/serving",
+		[]string{"messaging", "internal/throttle"},
+		"it is the part of a server that knows neither requests nor notifications",
+	},
+	{
 		"internal/semantics",
 		[]string{"conformance"},
 		"it reads reports, and is for tests",
@@ -170,6 +199,15 @@ var rules = []rule{
 	{
 		"internal/coalesce", nil,
 		"it is a net.Conn, which knows nothing of messaging",
+	},
+	{
+		"internal/jsontext", nil,
+		"it is encoding/json with a few rules more, which knows nothing of messaging",
+	},
+	{
+		"internal/requestctx",
+		[]string{"messaging", "internal/lazyctx"},
+		"it is the key under which requests and notifications find the same entries",
 	},
 	{
 		"internal/gate", nil,

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/patchbay-go/patchbay/internal/serving"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -21,7 +22,7 @@ const maxLateReplies = 256
 // worker, which then concludes the request too.
 func (j *job) answer() bool {
 	ctx := &j.req.reply
-	ctx.Init(j.session.plain, j.patience())
+	ctx.Init(j.session.Plain, j.patience())
 	defer ctx.End(nil)
 	err := j.reply(ctx, j.server.transport.ReplyOnce)
 	if errors.Is(err, messaging.ErrTooLarge) && j.err == nil {
@@ -34,7 +35,7 @@ func (j *job) answer() bool {
 			go func() {
 				s := j.server
 				defer func() { <-s.late }()
-				ctx, cancel := context.WithDeadline(j.session.plain, j.patience())
+				ctx, cancel := context.WithDeadline(j.session.Plain, j.patience())
 				defer cancel()
 				j.delivered(j.reply(ctx, s.transport.Reply))
 				j.conclude()
@@ -54,7 +55,7 @@ func (j *job) delivered(err error) {
 	}
 	j.server.stats.repliesLost.Add(1)
 	if errors.Is(err, messaging.ErrReplyRefused) { // the transport warns, once for each address
-		j.log(slog.LevelDebug, "patchbay: a reply was not delivered", slog.Any("error", brief{err}))
+		j.log(slog.LevelDebug, "patchbay: a reply was not delivered", slog.Any("error", serving.Brief{Err: err}))
 		return
 	}
 	j.complain(&j.server.noise.replies, slog.LevelWarn, "patchbay: a reply was not delivered", err)

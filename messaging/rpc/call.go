@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/patchbay-go/patchbay/internal/jsontext"
 	"github.com/patchbay-go/patchbay/internal/lazyctx"
+	"github.com/patchbay-go/patchbay/internal/requestctx"
+	"github.com/patchbay-go/patchbay/internal/serving"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -105,13 +108,13 @@ func (c *Client) cast(ctx context.Context, p Pattern, method string, args any) e
 type outgoing struct {
 	Request
 	envelope messaging.Envelope
-	ctx      lazyctx.Private // when the client's timeout is earlier than the deadline of the caller's
-	buffer   *encoder        // which Args is in, of the default encoding
+	ctx      lazyctx.Private  // when the client's timeout is earlier than the deadline of the caller's
+	buffer   *jsontext.Buffer // which Args is in, of the default encoding
 }
 
 // perform checks and encodes a request and sends it through the middleware.
 func (c *Client) perform(ctx context.Context, p Pattern, method string, args any, receipt **messaging.Receipt) (json.RawMessage, error) {
-	values := valuesOf(ctx)
+	values := requestctx.Of(ctx)
 	switch {
 	case c.err != nil:
 		return nil, c.err
@@ -119,8 +122,8 @@ func (c *Client) perform(ctx context.Context, p Pattern, method string, args any
 		return nil, fmt.Errorf("%w: a fanout cannot be called", messaging.ErrInvalidTarget)
 	case method == "":
 		return nil, fmt.Errorf("%w: no name", ErrNoSuchMethod)
-	case values.err != nil:
-		return nil, values.err
+	case values.Err != nil:
+		return nil, values.Err
 	}
 	out := &outgoing{Request: Request{
 		Pattern:   p,
@@ -129,7 +132,7 @@ func (c *Client) perform(ctx context.Context, p Pattern, method string, args any
 		Method:    method,
 		Namespace: c.target.Namespace,
 		Version:   c.target.Version,
-		Context:   values.entries[:len(values.entries):len(values.entries)],
+		Context:   values.Entries[:len(values.Entries):len(values.Entries)],
 		client:    c,
 		receipt:   receipt,
 	}}
@@ -152,7 +155,7 @@ func (c *Client) encodeArgs(out *outgoing, args any) (err error) {
 		return nil
 	}
 	if j, ok := c.opts.Encoding.(*JSON); ok {
-		out.buffer, out.Args, err = j.marshal(args)
+		out.buffer, out.Args, err = j.codec.Encode(args)
 	} else {
 		out.Args, err = c.opts.Encoding.Marshal(args)
 	}
@@ -181,7 +184,7 @@ func (c *Client) bound(ctx context.Context, out *outgoing) context.Context {
 func (c *Client) release(out *outgoing) {
 	out.ctx.End(nil)
 	if out.buffer != nil {
-		c.opts.Encoding.(*JSON).free(out.buffer)
+		c.opts.Encoding.(*JSON).codec.Free(out.buffer)
 	}
 }
 
@@ -232,7 +235,7 @@ func (c *Client) opError(p Pattern, method string, err error) error {
 		to = c.fanout
 	}
 	op := [...]string{PatternCall: "calling", PatternCast: "casting", PatternFanout: "fanning out"}[p]
-	e := &messaging.OpError{Op: fmt.Sprintf("%s %q on", op, truncate(method, 100)), Addr: to.String(), Err: err}
+	e := &messaging.OpError{Op: fmt.Sprintf("%s %q on", op, serving.Truncate(method, 100)), Addr: to.String(), Err: err}
 	if inner, ok := err.(*messaging.OpError); ok && inner.Addr == e.Addr { //nolint:errorlint // only the outermost
 		e.Err = inner.Err
 	}

@@ -4,42 +4,10 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/patchbay-go/patchbay/internal/lazyctx"
+	"github.com/patchbay-go/patchbay/internal/jsontext"
+	"github.com/patchbay-go/patchbay/internal/requestctx"
 	"github.com/patchbay-go/patchbay/messaging"
 )
-
-// contextKey is the key of a *requestValues in a context.
-type contextKey struct{}
-
-// requestValues is the request context: entries that travel with every
-// request. It is never changed once it is in a context.
-type requestValues struct {
-	entries []messaging.ContextValue
-	err     error // an entry could not be encoded; sending fails with it
-}
-
-// handlerContext is the context of a handler: it carries the request context
-// that came.
-type handlerContext struct {
-	lazyctx.Context
-	values requestValues
-}
-
-// Value knows the request context.
-func (c *handlerContext) Value(key any) any {
-	if key == (contextKey{}) {
-		return &c.values
-	}
-	return c.Context.Value(key)
-}
-
-// valuesOf returns the request context of ctx; its zero value if there is none.
-func valuesOf(ctx context.Context) requestValues {
-	if v, ok := ctx.Value(contextKey{}).(*requestValues); ok {
-		return *v
-	}
-	return requestValues{}
-}
 
 // NewContext adds an entry to the request context, which travels with every
 // request sent under ctx, or replaces the one of that key. value must be
@@ -49,32 +17,32 @@ func valuesOf(ctx context.Context) requestValues {
 // The request context is for what describes a request rather than belongs to
 // its arguments: who asks, on whose behalf, the request's id.
 func NewContext(ctx context.Context, key string, value any) context.Context {
-	old := valuesOf(ctx)
-	v := &requestValues{entries: make([]messaging.ContextValue, 0, len(old.entries)+1), err: old.err}
-	for _, e := range old.entries {
+	old := requestctx.Of(ctx)
+	v := &requestctx.Values{Entries: make([]messaging.ContextValue, 0, len(old.Entries)+1), Err: old.Err}
+	for _, e := range old.Entries {
 		if e.Key != key {
-			v.entries = append(v.entries, e)
+			v.Entries = append(v.Entries, e)
 		}
 	}
-	var j JSON
-	data, err := j.Marshal(value)
+	var c jsontext.Codec
+	data, err := c.Marshal(value)
 	if err != nil {
-		v.err = fmt.Errorf("%w: request context %q: %w", ErrBadArguments, key, err)
+		v.Err = fmt.Errorf("%w: request context %q: %w", ErrBadArguments, key, err)
 	} else {
-		v.entries = append(v.entries, messaging.ContextValue{Key: key, Value: data})
+		v.Entries = append(v.Entries, messaging.ContextValue{Key: key, Value: data})
 	}
-	return context.WithValue(ctx, contextKey{}, v)
+	return requestctx.With(ctx, v)
 }
 
 // Values returns the request context of ctx, decoded: in a handler, what the
 // caller sent. Integers come as json.Number; a value that is no JSON is left
 // out. A handler's ctx passes its request context on to nested calls.
 func Values(ctx context.Context) map[string]any {
-	entries := valuesOf(ctx).entries
+	entries := requestctx.Of(ctx).Entries
 	values := make(map[string]any, len(entries))
 	for _, e := range entries {
 		var v any
-		if unmarshalLenient(e.Value, &v) == nil {
+		if jsontext.Unmarshal(e.Value, &v) == nil {
 			values[e.Key] = v
 		}
 	}
@@ -84,11 +52,11 @@ func Values(ctx context.Context) map[string]any {
 // Value decodes the entry of the request context with that key, and reports
 // whether there is one.
 func Value(ctx context.Context, key string, into any) (bool, error) {
-	for _, e := range valuesOf(ctx).entries {
+	for _, e := range requestctx.Of(ctx).Entries {
 		if e.Key != key {
 			continue
 		}
-		if err := unmarshalLenient(e.Value, into); err != nil {
+		if err := jsontext.Unmarshal(e.Value, into); err != nil {
 			return true, fmt.Errorf("decoding request context %q: %w", key, err)
 		}
 		return true, nil

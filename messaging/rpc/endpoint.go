@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/patchbay-go/patchbay/internal/jsontext"
 )
 
 // Endpoint is a set of methods under a namespace and a version, the unit that
@@ -90,10 +92,10 @@ func encodeResult(enc Encoding, r *Request, result any) (json.RawMessage, error)
 	case None:
 		return json.RawMessage("null"), nil
 	case json.RawMessage:
-		data, err = checkRaw(v)
+		data, err = jsontext.Check(v)
 	default:
 		if j, ok := enc.(*JSON); ok && r.reuse {
-			r.buffer, data, err = j.marshal(result)
+			r.buffer, data, err = j.codec.Encode(result)
 		} else {
 			data, err = enc.Marshal(result)
 		}

@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/patchbay-go/patchbay/internal/serving"
+	"github.com/patchbay-go/patchbay/messaging"
 )
 
 // Errors of this package. The first three also come from a remote server, and
@@ -25,17 +28,14 @@ var (
 	ErrInvalidVersion = errors.New("invalid version")
 	// ErrRequeue: a handler that returns an error matching it, for a cast, with
 	// AckLate, gives the request back to be handled again; see Requeue.
-	ErrRequeue = errors.New("requeue")
+	ErrRequeue = serving.ErrRequeue
 )
 
 // Requeue returns an error that matches ErrRequeue and wraps err, which may be
 // nil. It gives a cast back to the broker when the server acknowledges late.
 // With AckEarly, and for calls, it is an error like any other.
 func Requeue(err error) error {
-	if err == nil {
-		return ErrRequeue
-	}
-	return fmt.Errorf("%w: %w", ErrRequeue, err)
+	return serving.Requeue(err)
 }
 
 // RemoteError is a failure of a remote handler, in oslo.messaging's terms: the
@@ -126,9 +126,4 @@ func (e *PanicError) RemoteClass() (module, class string) { return ownModule, "P
 
 // DrainError says that the time to drain a server was over while requests were
 // in hand. The context of their handlers is cancelled then.
-type DrainError struct{ Running int }
-
-// Error says how many requests were in hand.
-func (e *DrainError) Error() string {
-	return fmt.Sprintf("draining ended with %d requests in hand: allow more time, or let handlers follow their context", e.Running)
-}
+type DrainError = messaging.DrainError

@@ -6,11 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
-	"runtime"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/patchbay-go/patchbay/internal/jsontext"
+	"github.com/patchbay-go/patchbay/internal/serving"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -32,7 +31,6 @@ const (
 	maxFailureText = 16 << 10
 	maxFailureArgs = 64 << 10
 	maxTraceLines  = 64
-	maxFrames      = 32
 )
 
 // failure is the object of the wire. The order of its fields is oslo.messaging's.
@@ -59,9 +57,9 @@ func encodeFailure(err error) (body []byte) {
 
 func encodeDescribed(f failure) []byte {
 	f.Module, f.Class = stripRemote(f.Module, f.Class)
-	f.Message = truncate(f.Message, maxFailureText)
+	f.Message = serving.Truncate(f.Message, maxFailureText)
 	if f.Trace == nil {
-		f.Trace = []string{truncate(exceptionLine(f.Module, f.Class, f.Message), maxFailureText)}
+		f.Trace = []string{serving.Truncate(exceptionLine(f.Module, f.Class, f.Message), maxFailureText)}
 	}
 	if len(f.Trace) > maxTraceLines {
 		f.Trace = f.Trace[len(f.Trace)-maxTraceLines:]
@@ -120,16 +118,6 @@ func exceptionLine(module, class, message string) string {
 	return class + ": " + message + "\n"
 }
 
-func truncate(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	for limit > 0 && !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return s[:limit] + " [truncated]"
-}
-
 // stripRemote removes the suffix that oslo.messaging gives to module and class
 // of an exception which it raises again.
 func stripRemote(module, class string) (string, string) {
@@ -145,11 +133,11 @@ func stripRemote(module, class string) (string, string) {
 // is missing or of another type is left empty.
 func decodeFailure(body []byte) *RemoteError {
 	var parts struct{ Class, Module, Message, TB, Args, Kwargs json.RawMessage }
-	if err := unmarshalLenient(body, &parts); err != nil {
+	if err := jsontext.Unmarshal(body, &parts); err != nil {
 		return &RemoteError{Module: ownModule, Class: "Error", Message: "the server sent a failure that cannot be read"}
 	}
-	e := &RemoteError{Message: text(parts.Message), Args: bytes.Clone(parts.Args), Kwargs: bytes.Clone(parts.Kwargs)}
-	e.Module, e.Class = stripRemote(text(parts.Module), text(parts.Class))
+	e := &RemoteError{Message: jsontext.Text(parts.Message), Args: bytes.Clone(parts.Args), Kwargs: bytes.Clone(parts.Kwargs)}
+	e.Module, e.Class = stripRemote(jsontext.Text(parts.Module), jsontext.Text(parts.Class))
 	if e.Module == python2Builtins {
 		e.Module = builtinsModule
 	}
@@ -158,24 +146,11 @@ func decodeFailure(body []byte) *RemoteError {
 		lines = []json.RawMessage{parts.TB}
 	}
 	for _, line := range lines {
-		if s := text(line); s != "" {
+		if s := jsontext.Text(line); s != "" {
 			e.Trace = append(e.Trace, s)
 		}
 	}
 	return e
-}
-
-// text returns the string that raw holds, null as "", and any other value as
-// it is written. It is valid UTF-8.
-func text(raw json.RawMessage) string {
-	var s *string
-	if json.Unmarshal(raw, &s) != nil {
-		return strings.ToValidUTF8(string(raw), "\ufffd")
-	}
-	if s == nil {
-		return ""
-	}
-	return *s
 }
 
 // resolve finds the Go error that the class of e stands for: the
@@ -220,28 +195,5 @@ func errBadArguments(method string, err error) error {
 // newPanicError returns the error for a recovered panic, with the frames that
 // led to it. It is called by the deferred function itself.
 func newPanicError(value any) *PanicError {
-	pcs := make([]uintptr, maxFrames)
-	pcs = pcs[:runtime.Callers(3, pcs)] // Callers, newPanicError, the deferred function
-	frames := runtime.CallersFrames(pcs)
-	var trace []string
-	for more := len(pcs) > 0; more; {
-		var f runtime.Frame
-		f, more = frames.Next()
-		if strings.HasPrefix(f.Function, "runtime.") {
-			continue // gopanic and the like
-		}
-		trace = append(trace, frameLine(f))
-	}
-	// Python's order is outermost first.
-	for i, j := 0, len(trace)-1; i < j; i, j = i+1, j-1 {
-		trace[i], trace[j] = trace[j], trace[i]
-	}
-	return &PanicError{Value: value, Trace: append([]string{"Traceback (most recent call last):\n"}, trace...)}
-}
-
-// frameLine names the file by its package, not by where it was built.
-func frameLine(f runtime.Frame) string {
-	dir, name := path.Split(f.Function)
-	pkg, fn, _ := strings.Cut(name, ".")
-	return fmt.Sprintf("  File \"%s%s/%s\", line %d, in %s\n", dir, pkg, path.Base(f.File), f.Line, fn)
+	return &PanicError{Value: value, Trace: append([]string{"Traceback (most recent call last):\n"}, serving.PanicTrace(1)...)}
 }

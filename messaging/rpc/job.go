@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/patchbay-go/patchbay/internal/lazyctx"
+	"github.com/patchbay-go/patchbay/internal/requestctx"
+	"github.com/patchbay-go/patchbay/internal/serving"
 	"github.com/patchbay-go/patchbay/internal/throttle"
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -21,7 +24,7 @@ type job struct {
 	server *Server
 	run    func() // its method do, bound once
 
-	session  *session
+	session  *serving.Session
 	in       *messaging.Incoming
 	req      *request
 	result   json.RawMessage
@@ -32,13 +35,13 @@ type job struct {
 // request is what belongs to one request alone, in one allocation.
 type request struct {
 	Request
-	ctx   handlerContext
+	ctx   requestctx.Context
 	reply lazyctx.Private // bounds the sending of the reply
 }
 
 var errAborted = errors.New("the handler ended its goroutine")
 
-func (s *Server) newJob(ss *session, in *messaging.Incoming) *job {
+func (s *Server) newJob(ss *serving.Session, in *messaging.Incoming) *job {
 	j, _ := s.jobs.Get().(*job)
 	if j == nil {
 		j = &job{server: s}
@@ -47,6 +50,12 @@ func (s *Server) newJob(ss *session, in *messaging.Incoming) *job {
 	j.session, j.in = ss, in
 	return j
 }
+
+// Task implements serving.Job.
+func (j *job) Task() func() { return j.run }
+
+// Return implements serving.Job: another server may have the request.
+func (j *job) Return(ctx context.Context) error { return j.in.Settle(ctx, messaging.Requeue) }
 
 // do handles the request. What it defers happens even if the handler ends its
 // goroutine.
@@ -64,7 +73,7 @@ func (j *job) do() {
 	if in.Monitor <= 0 || !j.isCall() {
 		defer j.finish(nil)
 	} else {
-		defer j.finish(s.startMonitor(j.session.plain, in, j.req.ctx.End))
+		defer j.finish(s.startMonitor(j.session.Plain, in, j.req.ctx.End))
 	}
 	j.result, j.err = s.invoke(&j.req.ctx, &j.req.Request)
 }
@@ -100,8 +109,8 @@ func (j *job) prepare() {
 	if len(r.Args) == 0 {
 		r.Args = json.RawMessage("{}")
 	}
-	r.ctx.Init(j.session.handlers, in.Deadline)
-	r.ctx.values.entries = in.Context
+	r.ctx.Init(j.session.Handlers, in.Deadline)
+	r.ctx.Values.Entries = in.Context
 	j.req = r
 }
 
@@ -128,7 +137,7 @@ func (j *job) conclude() {
 		}
 		j.settle(messaging.Ack)
 	}
-	j.release()
+	j.Release()
 }
 
 // count counts the result and logs what nobody else would hear of.
@@ -154,23 +163,26 @@ func (j *job) count() {
 
 // complain logs what whoever sends requests can cause at will.
 func (j *job) complain(limit *throttle.Limit, level slog.Level, msg string, err error, attrs ...slog.Attr) {
-	others, ok := limit.Allow()
-	if !ok {
-		return
-	}
-	attrs = append(attrs, slog.Any("error", brief{err}))
-	if others > 0 {
-		attrs = append(attrs, slog.Int64("not_logged", others))
-	}
-	j.log(level, msg, attrs...)
+	serving.Complain(j.session.Plain, j.server.opts.Logger, limit, level, msg, err, append(attrs, j.about()...)...)
 }
 
-// brief is an error as it is logged: its text may quote a request.
-type brief struct{ err error }
-
-const maxLogged = 1 << 10 // bytes
-
-func (b brief) LogValue() slog.Value { return slog.StringValue(truncate(b.err.Error(), maxLogged)) }
+// giveBack requeues the request, later, or drops it when it had its attempts.
+// The worker is free meanwhile.
+func (j *job) giveBack() {
+	s := j.server
+	attempt, last := s.redelivery.Failed(j.in)
+	if last {
+		s.stats.abandoned.Add(1)
+		j.log(slog.LevelWarn, "patchbay: a cast was dropped after its last attempt", slog.Int("attempts", attempt), slog.Any("error", j.err))
+		j.settle(messaging.Drop)
+		j.Release()
+		return
+	}
+	s.redelivery.Again(j.session, attempt, func() {
+		j.settle(messaging.Requeue)
+		j.Release()
+	})
+}
 
 // isRefusal reports whether no handler ran, so that any stranger can cause it.
 func isRefusal(err error) bool {
@@ -187,40 +199,44 @@ func (j *job) expire() {
 	if j.server.opts.Ack == AckLate {
 		j.settle(messaging.Ack)
 	}
-	j.release()
+	j.Release()
 }
 
 // settle tells the broker. An error means that the request may come back,
 // marked as redelivered; only that it cannot is dealt with.
 func (j *job) settle(o messaging.Outcome) {
-	err := j.in.Settle(j.session.plain, o)
+	err := j.in.Settle(j.session.Plain, o)
 	if errors.Is(err, messaging.ErrUnsupported) {
 		j.log(slog.LevelWarn, "patchbay: a cast cannot be given back", slog.Any("error", err))
-		err = j.in.Settle(j.session.plain, messaging.Ack)
+		err = j.in.Settle(j.session.Plain, messaging.Ack)
 	}
 	if err != nil {
 		j.log(slog.LevelDebug, "patchbay: a request was not settled", slog.String("outcome", o.String()), slog.Any("error", err))
 	}
 }
 
-// release makes j ready for another request.
-func (j *job) release() {
+// Release implements serving.Job: it makes j ready for another request.
+func (j *job) Release() {
 	ss := j.session
 	if j.req != nil && j.req.buffer != nil {
-		j.server.opts.Encoding.(*JSON).free(j.req.buffer)
+		j.server.opts.Encoding.(*JSON).codec.Free(j.req.buffer)
 	}
 	*j = job{server: j.server, run: j.run}
 	j.server.jobs.Put(j)
-	ss.inHand.exit()
+	ss.Done()
 }
 
 func (j *job) log(level slog.Level, msg string, attrs ...slog.Attr) {
-	ctx := j.session.plain
+	ctx := j.session.Plain
 	if !j.server.opts.Logger.Enabled(ctx, level) {
 		return
 	}
-	attrs = append(attrs, slog.String("method", truncate(j.in.Method, 100)), slog.String("topic", j.server.target.Topic))
-	j.server.opts.Logger.LogAttrs(ctx, level, msg, attrs...)
+	j.server.opts.Logger.LogAttrs(ctx, level, msg, append(attrs, j.about()...)...)
+}
+
+// about tells which request a line of the log is about.
+func (j *job) about() []slog.Attr {
+	return []slog.Attr{slog.String("method", serving.Truncate(j.in.Method, 100)), slog.String("topic", j.server.target.Topic)}
 }
 
 // ServerStats are a Server's numbers. Counters only grow.
@@ -238,12 +254,8 @@ type counters struct{ handled, failed, panics, abandoned, expired, repliesLost a
 
 // Stats returns counters and gauges of the moment.
 func (s *Server) Stats() ServerStats {
-	running := 0
-	if ss := s.session.Load(); ss != nil {
-		running = ss.running()
-	}
 	return ServerStats{
-		Running:     running,
+		Running:     s.receiver.Running(),
 		Handled:     s.stats.handled.Load(),
 		Failed:      s.stats.failed.Load(),
 		Panics:      s.stats.panics.Load(),

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/patchbay-go/patchbay/internal/jsontext"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -118,5 +119,5 @@ type Request struct {
 	// Of a server: the result may stay in a buffer that is used again after the
 	// reply, since no middleware can keep it.
 	reuse  bool
-	buffer *encoder // which the result is in, if it is
+	buffer *jsontext.Buffer // which the result is in, if it is
 }

@@ -27,11 +27,9 @@ func (s *Server) startMonitor(ctx context.Context, in *messaging.Incoming, calle
 	m := &monitor{stop: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(m.done)
-		w, err := s.transport.Watch(ctx, in)
-		if err != nil { // the transport is closed, or the monitor ended
-			if ctx.Err() == nil && isCallerGone(err) {
-				callerGone(err)
-			}
+		w, err := s.transport.Watch(in)
+		if err != nil { // the transport is closed
+			callerGone(err)
 			return
 		}
 		defer w.Close()

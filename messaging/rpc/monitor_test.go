@@ -38,6 +38,23 @@ func TestHeartbeatsKeepALongCall(t *testing.T) {
 	})
 }
 
+// A heartbeat must not wait for the connection over which the server would hear
+// that its caller gave up.
+func TestHeartbeatsDoNotWaitForTheReplyListener(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		ep, _ := sleeper()
+		b.serve("s1", nil, ep)
+		c := b.client(&rpc.ClientOptions{Monitor: 2 * time.Second, Timeout: time.Hour})
+		if err := c.Prepare(rpc.WithMonitor(0)).Call(t.Context(), "sleep", rpc.Args{"Seconds": 0}, nil); err != nil {
+			t.Fatal(err)
+		}
+		b.broker.RefuseNew(true)
+		if err := c.Call(t.Context(), "sleep", rpc.Args{"Seconds": 10}, nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestLostServerIsDetected(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bus) {
 		ep, _ := sleeper()

@@ -19,6 +19,10 @@ const (
 	AckLate                 // after it returned and the reply was sent
 )
 
+// DefaultRequeueDelay is how long a request that a handler gave back is kept at
+// first.
+const DefaultRequeueDelay = time.Second
+
 // DefaultDrainTimeout bounds the drain of Serve.
 const DefaultDrainTimeout = 30 * time.Second
 

@@ -1,0 +1,472 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/patchbay-go/patchbay/messaging"
+	"github.com/patchbay-go/patchbay/messaging/notify"
+	"github.com/patchbay-go/patchbay/messaging/rpc"
+)
+
+func notifyCases() []Case {
+	return group("notifications",
+		must("notify_as_sent", "Whoever listens acts on what happened, where and when: all of it must arrive as it was said.", notifyAsSent),
+		must("notify_only_wanted_priorities", "Who listens to errors must get the errors, and not be woken by the rest.", notifyPriorities),
+		must("notify_handled_by_one", "Listeners of one topic share the work: each notification is handled by one of them.", notifyShared),
+		capability("notify_waits_for_listener", "offline_cast", "What happened before anybody listened must not be lost: publishing declares the queue.", notifyWaits, nil),
+		capability("notify_pool_has_its_copy", "groups", "A pool must get everything, also what was published while its members were away, and leave everything to others.", notifyPools, nil),
+		capability("notify_tap_takes_nothing", "taps", "Who only watches must not take anything from those who work, nor leave anything behind.", notifyTap, notifyTapProbe),
+		must("notify_failed_is_over", "Unless it is allowed to come again, what a handler could not do must not come back for ever.", notifyFailed),
+		capability("notify_requeued_comes_again", "requeue", "What a handler could not do must be tried again, not at once, and without holding up the others.", notifyRequeued, nil),
+		must("notify_batch_by_size_and_time", "A batch is for throughput: it must not wait when it is full, nor for ever when it is not.", notifyBatch),
+		capability("notify_failed_batch_comes_again", "requeue", "A batch that failed must come again as a whole, and nothing else with it.", notifyFailedBatch, nil),
+		capability("notify_acknowledged_after_handling", "requeue", "What a listener had in hand when it died must be handled by another.", notifyInHand, nil),
+		fault("notify_outlives_its_links", "Listeners and publishers lose their links; nothing that was accepted may be lost with them.", notifyCuts),
+	)
+}
+
+func notifyAsSent(t *trial) {
+	topic := t.name("notifications")
+	got := make(chan notify.Notification, 1)
+	ep := &notify.Endpoint{}
+	notify.HandleRaw(ep, notify.Warn, func(_ context.Context, n *notify.Notification) error {
+		got <- *n
+		return nil
+	})
+	t.subscribeTo(topic, "s", notify.ListenerOptions{}, ep)
+	sent := make(chan notify.Notification, 1)
+	note := func(next notify.Invoker) notify.Invoker {
+		return func(ctx context.Context, ns []*notify.Notification) error {
+			sent <- *ns[0]
+			return next(ctx, ns)
+		}
+	}
+	const body = `{"id": "v-1", "size": 9007199254740993, "text": "h\u00e9llo 世界 \"}{\\", "nested": [null, {"a": [1.5, true]}], "empty": {}}`
+	for _, format := range []notify.Format{notify.V1, notify.V2} {
+		driver := notify.Messaging(t.open(), &notify.MessagingOptions{Topics: []string{topic}, Format: format})
+		n := notify.NewNotifier("publisher.höst/1", []notify.Driver{driver}, &notify.NotifierOptions{Middleware: []notify.Middleware{note}})
+		ctx := rpc.NewContext(rpc.NewContext(t.ctx, "request_id", "req-1"), "roles", []string{"reader", "é"})
+		start := time.Now()
+		t.check(t.heard(n.Warn(ctx, "volume.attach.end", json.RawMessage(body))), "publishing")
+		want := <-sent
+		select {
+		case n := <-got:
+			checkNotification(t, &want, &n, body, start)
+		case <-t.patient().Done():
+			t.fatalf("waiting for a notification: it did not come")
+		}
+	}
+}
+
+// sameJSON compares two JSON texts, with every digit of their numbers.
+func sameJSON(a, b []byte) bool {
+	var values [2]any
+	for i, text := range [][]byte{a, b} {
+		dec := json.NewDecoder(bytes.NewReader(text))
+		dec.UseNumber()
+		if dec.Decode(&values[i]) != nil {
+			return false
+		}
+	}
+	return reflect.DeepEqual(values[0], values[1])
+}
+
+func checkNotification(t *trial, sent, got *notify.Notification, body string, start time.Time) {
+	for _, field := range [...]struct{ what, got, want string }{
+		{"priority", string(got.Priority), "warn"},
+		{"publisher id", got.PublisherID, "publisher.höst/1"},
+		{"event type", got.EventType, "volume.attach.end"},
+		{"message id", got.MessageID, sent.MessageID},
+		{"timestamp", got.Timestamp, sent.Timestamp},
+	} {
+		if field.got != field.want {
+			t.errorf("the %s is %q, want %q", field.what, field.got, field.want)
+		}
+	}
+	if !sameJSON(got.Payload, []byte(body)) {
+		t.errorf("the payload is %s, want %s", got.Payload, body)
+	}
+	if at, err := got.Time(); err != nil || at.Before(start.Truncate(time.Second)) || at.After(time.Now().Add(time.Second)) {
+		t.errorf("the time is %v, %v", at, err)
+	}
+	var id string
+	var roles []string
+	if _, err := got.Value("request_id", &id); err != nil || id != "req-1" {
+		t.errorf("the request id of the context is %q, %v", id, err)
+	}
+	if _, err := got.Value("roles", &roles); err != nil || !slices.Equal(roles, []string{"reader", "é"}) {
+		t.errorf("the roles of the context are %q, %v", roles, err)
+	}
+}
+
+func notifyPriorities(t *trial) {
+	topic := t.name("notifications")
+	wanted := []notify.Priority{notify.Error, notify.Critical}
+	var rest []notify.Priority
+	for _, p := range notify.Priorities() {
+		if !slices.Contains(wanted, p) {
+			rest = append(rest, p)
+		}
+	}
+	alarm := t.subscribe(topic, "alarms", notify.ListenerOptions{}, nil, wanted...)
+	other := t.subscribe(topic, "rest", notify.ListenerOptions{}, nil, rest...)
+	n := t.publisherOf(topic)
+	var alarms, others []string
+	for i := range 3 {
+		for _, p := range notify.Priorities() {
+			key := fmt.Sprintf("%s/%d", p, i)
+			t.publish(n, p, key)
+			if slices.Contains(wanted, p) {
+				alarms = append(alarms, key)
+			} else {
+				others = append(others, key)
+			}
+		}
+	}
+	t.waitKeys(append(alarms, others...)...)
+	t.fencePriorities(n, 1, notify.Priorities()...)
+	t.got("alarms", alarms)
+	t.got("rest", others)
+	for s, want := range map[*subscriber]int{alarm: len(alarms) + len(wanted), other: len(others) + len(rest)} {
+		t.until("its notifications to be counted", func() bool { return s.listener.Stats().Handled >= uint64(want) })
+		if n := s.listener.Stats().Handled; n > uint64(want) { // those that it has no handler for included
+			t.errorf("%s received %d notifications, want %d", s.who, n, want)
+		}
+	}
+}
+
+func notifyShared(t *trial) {
+	topic := t.name("notifications")
+	for _, who := range []string{"a", "b"} {
+		t.subscribe(topic, who, notify.ListenerOptions{Prefetch: 4}, nil, notify.Info)
+	}
+	n := t.publisherOf(topic)
+	ks := keys("n", 40)
+	t.publish(n, notify.Info, ks...)
+	t.waitKeys(ks...)
+	t.fencePriorities(n, 1, notify.Info)
+	t.onlyOnce(ks)
+	for _, who := range []string{"a", "b"} {
+		if len(t.ledger.keysOf(who)) == 0 {
+			t.errorf("listener %s got nothing of %d notifications", who, len(ks))
+		}
+	}
+}
+
+func notifyWaits(t *trial) {
+	topic := t.name("notifications")
+	n := t.publisherOf(topic)
+	ks := keys("early", 10)
+	t.publish(n, notify.Info, ks...)
+	s := t.subscribe(topic, "s", notify.ListenerOptions{}, nil, notify.Info)
+	t.waitKeys(ks...)
+	s.leave()
+	away := keys("away", 10)
+	t.publish(n, notify.Info, away...)
+	t.subscribe(topic, "s", notify.ListenerOptions{}, nil, notify.Info)
+	t.waitKeys(away...)
+	t.fencePriorities(n, 1, notify.Info)
+	t.onlyOnce(append(ks, away...))
+}
+
+func notifyPools(t *trial) {
+	topic := t.name("notifications")
+	red := notify.ListenerOptions{Pool: t.name("red"), Prefetch: 4}
+	blue := notify.ListenerOptions{Pool: t.name("blue")}
+	t.subscribe(topic, "red1", red, nil, notify.Info, notify.Error)
+	t.subscribe(topic, "red2", red, nil, notify.Info, notify.Error)
+	b := t.subscribe(topic, "blue", blue, nil, notify.Info, notify.Error)
+	t.subscribe(topic, "none", notify.ListenerOptions{}, nil, notify.Info, notify.Error)
+	n := t.publisherOf(topic)
+	var sent []string
+	for i := range 20 {
+		if i == 10 {
+			t.wait("the blue pool to get all so far", func(l *ledger) bool { return l.by["blue"] >= i })
+			b.leave()
+		}
+		key := fmt.Sprintf("n/%d", i)
+		sent = append(sent, key)
+		t.publish(n, []notify.Priority{notify.Info, notify.Error}[i%2], key)
+	}
+	if t.caps.OfflineCast { // the pool's queue waits for it
+		t.subscribe(topic, "blue", blue, nil, notify.Info, notify.Error)
+		t.wait("three copies of each", func(l *ledger) bool { return len(l.got) >= 3*len(sent) })
+		t.fencePriorities(n, 3, notify.Info, notify.Error)
+		t.copies(sent, 3)
+		t.got("blue", sent)
+	} else {
+		t.wait("two copies of each", func(l *ledger) bool { return len(l.got)-l.by["blue"] >= 2*len(sent) })
+		t.fencePriorities(n, 2, notify.Info, notify.Error)
+	}
+	t.got("none", sent)
+	got := append(t.ledger.keysOf("red1"), t.ledger.keysOf("red2")...)
+	got = slices.DeleteFunc(got, isFence)
+	if len(got) != len(sent) {
+		t.errorf("the two members of one pool received %d notifications, want %d: %v", len(got), len(sent), got)
+	}
+	if len(t.ledger.keysOf("red1")) == 0 || len(t.ledger.keysOf("red2")) == 0 {
+		t.errorf("one of the two members of a pool got nothing")
+	}
+}
+
+func notifyTap(t *trial) {
+	topic := t.name("notifications")
+	n := t.publisherOf(topic)
+	t.subscribe(topic, "worker", notify.ListenerOptions{}, nil, notify.Info, notify.Error)
+	t.publish(n, notify.Info, "before")
+	t.waitKeys("before")
+	tap := t.subscribe(topic, "tap", notify.ListenerOptions{Tap: true}, nil, notify.Info, notify.Error)
+	during := keys("during", 20)
+	for i, key := range during {
+		t.publish(n, []notify.Priority{notify.Info, notify.Error}[i%2], key)
+	}
+	t.wait("both to get all", func(l *ledger) bool { return l.by["tap"] >= len(during) && l.by["worker"] > len(during) })
+	tap.leave()
+	t.publish(n, notify.Info, "after")
+	t.waitKeys("after")
+	t.subscribe(topic, "second tap", notify.ListenerOptions{Tap: true}, nil, notify.Info)
+	t.fencePriorities(n, 2, notify.Info)
+	t.got("tap", during)
+	t.got("second tap", nil)
+	t.got("worker", append(during, "before", "after"))
+}
+
+func notifyTapProbe(t *trial) {
+	_, err := t.open().Listen(t.patient(), messaging.Subscription{
+		Sources: []messaging.Address{{Kind: messaging.KindNotify, Topic: t.name("notifications") + ".info"}}, Tap: true,
+	})
+	if !errors.Is(err, messaging.ErrUnsupported) {
+		t.errorf("listening as a tap: %v, want ErrUnsupported", err)
+	}
+}
+
+func notifyFailed(t *trial) {
+	topic := t.name("notifications")
+	s := t.subscribe(topic, "s", notify.ListenerOptions{}, func(key string) error {
+		switch key {
+		case "fails/0":
+			return errors.New("disk full")
+		case "fails/1":
+			return notify.ErrRequeue
+		case "fails/2":
+			panic("oops")
+		}
+		return nil
+	}, notify.Info)
+	n := t.publisherOf(topic)
+	ks := keys("fails", 4)
+	t.publish(n, notify.Info, ks...)
+	t.waitKeys(ks...)
+	t.until("the failures to be counted", func() bool { return s.listener.Stats().Failed == 3 })
+	s.leave()
+	next := t.subscribe(topic, "next", notify.ListenerOptions{}, nil, notify.Info)
+	t.heardBy(n, notify.Info)
+	t.fencePriorities(n, 1, notify.Info)
+	t.onlyOnce(ks)
+	t.noDuplicates(s.tr, next.tr)
+}
+
+func notifyRequeued(t *trial) {
+	topic := t.name("notifications")
+	delay := t.scaled(moment)
+	tried := make(chan time.Time, 16)
+	s := t.subscribe(topic, "s", notify.ListenerOptions{AllowRequeue: true, RequeueDelay: delay}, func(key string) error {
+		if key != "hard" {
+			return nil
+		}
+		tried <- time.Now()
+		if len(tried) < 3 {
+			return errors.New("not now")
+		}
+		return nil
+	}, notify.Info)
+	n := t.publisherOf(topic)
+	t.publish(n, notify.Info, "hard")
+	t.waitKeys("hard")
+	t.publish(n, notify.Info, "not held up") // by what waits
+	t.waitKeys("not held up")
+	t.wait("what was given back twice", func(l *ledger) bool { return l.copies["hard"] >= 3 })
+	last := <-tried
+	for i, want := range []time.Duration{delay, 2 * delay} {
+		now := <-tried
+		if wait := now.Sub(last); wait < want-want/20 || wait > want+t.scaled(slack) {
+			t.errorf("what was given back for the %d. time came again after %v, want %v", i+1, wait, want)
+		}
+		last = now
+	}
+	t.fencePriorities(n, 1, notify.Info)
+	t.copies([]string{"hard"}, 3)
+	for _, r := range t.ledger.receipts("hard")[1:] {
+		if !r.redelivered {
+			t.errorf("what came again is not marked as redelivered: %v", r)
+		}
+	}
+	if st := s.listener.Stats(); st.Requeued != 2 || st.Abandoned != 0 {
+		t.errorf("the listener counted %+v, want 2 that were given back", st)
+	}
+}
+
+// gather adds to an endpoint a handler of batches, which writes them down and then
+// calls handle with their keys. It returns where it tells the sizes.
+func (t *trial) gather(ep *notify.Endpoint, who string, handle func(keys []string) error) <-chan int {
+	sizes := make(chan int, 64)
+	notify.HandleBatch(ep, notify.Info, func(_ context.Context, ns []*notify.Notification) error {
+		var ks []string
+		for _, n := range ns {
+			var body payload
+			if err := n.Decode(&body); err != nil {
+				return err
+			}
+			t.notified(who, n, body.Key)
+			ks = append(ks, body.Key)
+		}
+		sizes <- len(ns)
+		return handle(ks)
+	})
+	return sizes
+}
+
+func notifyBatch(t *trial) {
+	const size, rest = 5, 3
+	topic := t.name("notifications")
+	ep := &notify.Endpoint{}
+	timeout := t.scaled(moment)
+	handled := make(chan time.Time, 64)
+	sizes := t.gather(ep, "s", func([]string) error { handled <- time.Now(); return nil })
+	t.subscribeTo(topic, "s", notify.ListenerOptions{BatchSize: size, BatchTimeout: 100 * timeout, Executor: rpc.Blocking()}, ep)
+	n := t.publisherOf(topic)
+	ks := keys("n", 3*size)
+	t.publish(n, notify.Info, ks...)
+	t.waitKeys(ks...)
+	for range 3 {
+		if got := <-sizes; got != size {
+			t.errorf("a batch of %d, want %d", got, size)
+		}
+	}
+	// And what does not fill one comes when the time is over.
+	slow := t.name("notifications")
+	late := &notify.Endpoint{}
+	lateSizes := t.gather(late, "late", func([]string) error { handled <- time.Now(); return nil })
+	for range 3 {
+		<-handled
+	}
+	t.subscribeTo(slow, "late", notify.ListenerOptions{BatchSize: 100, BatchTimeout: timeout, Executor: rpc.Blocking()}, late)
+	start := time.Now()
+	few := keys("few", rest)
+	t.publish(t.publisherOf(slow), notify.Info, few...)
+	t.waitKeys(few...)
+	if took := (<-handled).Sub(start); took < timeout-timeout/20 || took > timeout+t.scaled(slack) {
+		t.errorf("a batch that is not full was handled after %v, want %v after its first notification", took, timeout)
+	}
+	t.prove("the late batch had %d of %d", <-lateSizes, rest)
+	t.onlyOnce(append(ks, few...))
+}
+
+func notifyFailedBatch(t *trial) {
+	const size = 4
+	topic := t.name("notifications")
+	ep := &notify.Endpoint{}
+	calls := 0
+	sizes := t.gather(ep, "s", func([]string) error {
+		if calls++; calls == 2 {
+			return errors.New("database is down")
+		}
+		return nil
+	})
+	o := notify.ListenerOptions{BatchSize: size, BatchTimeout: t.scaled(moment), AllowRequeue: true, RequeueDelay: time.Millisecond, Executor: rpc.Blocking()}
+	s := t.subscribeTo(topic, "s", o, ep)
+	n := t.publisherOf(topic)
+	ks := keys("n", 3*size)
+	for i := range 3 { // batch by batch, or what comes again mixes with what is new
+		t.publish(n, notify.Info, ks[i*size:(i+1)*size]...)
+		if got := <-sizes; got != size {
+			t.errorf("batch %d has %d, want %d", i, got, size)
+		}
+		if i == 1 {
+			t.wait("the second batch to come again", func(l *ledger) bool { return len(l.got) >= 3*size })
+			for got := 0; got < size; {
+				got += <-sizes
+			}
+		}
+	}
+	s.leave()
+	t.copies(ks[:size], 1)
+	t.copies(ks[size:2*size], 2)
+	t.copies(ks[2*size:], 1)
+}
+
+func notifyInHand(t *trial) {
+	topic := t.name("notifications")
+	entered, release := make(chan struct{}, 8), make(chan struct{})
+	dies := t.subscribe(topic, "dies", notify.ListenerOptions{Executor: rpc.Blocking(), Prefetch: 6}, func(string) error {
+		entered <- struct{}{}
+		select {
+		case <-release:
+		case <-t.ctx.Done():
+		}
+		return nil
+	}, notify.Info)
+	n := t.publisherOf(topic)
+	ks := keys("n", 6)
+	t.publish(n, notify.Info, ks...)
+	select {
+	case <-entered:
+	case <-t.patient().Done():
+		t.fatalf("no notification reaches the listener")
+	}
+	// The process ends: everything that it did not acknowledge belongs to others.
+	closed := make(chan error, 1)
+	t.spawn(func() { closed <- dies.tr.Close(t.within(moment)) })
+	t.check(<-closed, "closing the transport of a listener")
+	next := t.subscribe(topic, "next", notify.ListenerOptions{}, nil, notify.Info)
+	t.wait("the next listener to get all", func(l *ledger) bool { return l.by["next"] >= len(ks) })
+	close(release)
+	t.heardBy(n, notify.Info)
+	t.fencePriorities(n, 1, notify.Info)
+	t.got("next", ks)
+	next.leave()
+}
+
+func notifyCuts(t *trial) {
+	t.needs(t.h.Fault.Cut != nil, "Fault.Cut")
+	const rounds, each = 3, 20
+	topic := t.name("notifications")
+	s := t.subscribe(topic, "s", notify.ListenerOptions{}, nil, notify.Info)
+	n := t.publisherOf(topic)
+	t.publish(n, notify.Info, "before")
+	t.waitKeys("before")
+	for round := range rounds {
+		ks := keys(fmt.Sprintf("round %d", round), each)
+		for i, key := range ks {
+			if i == each/2 {
+				t.check(t.h.Fault.Cut(t.patient()), "cutting all connections")
+			}
+			t.ledger.attempt(key)
+			err := t.heard(n.Info(t.ctx, method, payload{Key: key}))
+			t.ledger.outcome(key, err)
+			if err != nil && !errors.Is(err, messaging.ErrOutcomeUnknown) {
+				t.errorf("publishing while connections are cut: %v, want acceptance or ErrOutcomeUnknown", err)
+			}
+		}
+	}
+	t.wait("all that was accepted", func(l *ledger) bool {
+		for key, f := range l.sent {
+			if f == accepted && l.copies[key] == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	c := t.ledger.counts()
+	t.prove("%d accepted, %d unknown, of which %d arrived; %d links of the listener lost", c.Accepted, c.Unknown, c.Recovered, s.tr.Stats().ConnsLost)
+	if c.Duplicated > 0 || c.Unexpected > 0 {
+		t.errorf("while connections were cut, %d notifications came twice, %d were never sent", c.Duplicated, c.Unexpected)
+	}
+}

@@ -1,0 +1,289 @@
+// Package jsontext turns Go values into the JSON text of the wire and back:
+// encoding/json, but integers keep every digit, Python's NaN, Infinity and
+// -Infinity are read as strings, a json.RawMessage passes as it is, and < > & are
+// not escaped.
+package jsontext
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// maxPooled is the size of a text whose buffers are not kept.
+const maxPooled = 64 << 10
+
+// Codec encodes and decodes with buffers that it uses again. The zero value is
+// ready to use, and safe for concurrent use; it must not be copied then.
+type Codec struct {
+	encoders sync.Pool // of *Buffer
+	decoders sync.Pool // of *decoder
+}
+
+// Buffer holds what Encode returned.
+type Buffer struct {
+	buf bytes.Buffer
+	enc *json.Encoder
+}
+
+// Marshal encodes v.
+func (c *Codec) Marshal(v any) ([]byte, error) {
+	e, data, err := c.Encode(v)
+	if err != nil {
+		return nil, err
+	}
+	if e != nil {
+		data = bytes.Clone(data)
+		c.Free(e)
+	}
+	return data, nil
+}
+
+// Encode encodes v into the buffer that it returns, to be given to Free. There
+// is none for raw texts.
+func (c *Codec) Encode(v any) (*Buffer, []byte, error) {
+	if raw, ok := v.(json.RawMessage); ok {
+		raw, err := Check(raw)
+		return nil, raw, err
+	}
+	e, _ := c.encoders.Get().(*Buffer)
+	if e == nil {
+		e = &Buffer{}
+		e.enc = json.NewEncoder(&e.buf)
+		e.enc.SetEscapeHTML(false)
+	}
+	e.buf.Reset()
+	if err := e.enc.Encode(v); err != nil {
+		return nil, nil, err
+	}
+	return e, bytes.TrimSuffix(e.buf.Bytes(), []byte("\n")), nil
+}
+
+// Free makes a buffer ready for another Encode.
+func (c *Codec) Free(e *Buffer) {
+	if e.buf.Cap() <= maxPooled {
+		c.encoders.Put(e)
+	}
+}
+
+// Check returns raw, or null when it is empty, if it can be a part of a
+// message.
+func Check(raw json.RawMessage) (json.RawMessage, error) {
+	if len(raw) == 0 {
+		return json.RawMessage("null"), nil
+	}
+	if json.Valid(raw) {
+		return raw, nil
+	}
+	if quoted, ok := QuoteTokens(raw); ok && json.Valid(quoted) {
+		return raw, nil
+	}
+	return nil, errors.New("json.RawMessage is not JSON")
+}
+
+// decoder is a json.Decoder that can be used again: it reads one text after
+// the other from feed.
+type decoder struct {
+	dec  *json.Decoder
+	feed feed
+	fed  int64 // bytes of the texts before the present one
+}
+
+type feed struct{ rest []byte }
+
+func (f *feed) Read(p []byte) (int, error) {
+	if len(f.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, f.rest)
+	f.rest = f.rest[n:]
+	return n, nil
+}
+
+// Unmarshal decodes data into v. With strict, names that v does not have are an
+// error; it is the same in all calls of one Codec.
+func (c *Codec) Unmarshal(data []byte, v any, strict bool) error {
+	if raw, ok := v.(*json.RawMessage); ok {
+		*raw = append((*raw)[:0], data...)
+		return nil
+	}
+	err := c.decode(data, v, strict)
+	if err == nil {
+		return nil
+	}
+	var syntax *json.SyntaxError
+	if !errors.As(err, &syntax) {
+		return err
+	}
+	quoted, ok := QuoteTokens(data)
+	if !ok {
+		return err
+	}
+	return c.decode(quoted, v, strict)
+}
+
+// decode decodes exactly one value. A decoder that saw an error is not used
+// again.
+func (c *Codec) decode(data []byte, v any, strict bool) error {
+	d, _ := c.decoders.Get().(*decoder)
+	if d == nil {
+		d = &decoder{}
+		d.dec = json.NewDecoder(&d.feed)
+		d.dec.UseNumber()
+		if strict {
+			d.dec.DisallowUnknownFields()
+		}
+	}
+	d.feed.rest = data
+	if err := d.dec.Decode(v); err != nil {
+		if errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	end := d.dec.InputOffset() - d.fed
+	if len(bytes.TrimLeft(data[end:], " \t\r\n")) > 0 {
+		return fmt.Errorf("unexpected text after the JSON value at offset %d", end)
+	}
+	if len(data) <= maxPooled {
+		d.fed += int64(len(data) - len(d.feed.rest))
+		d.feed.rest = nil
+		c.decoders.Put(d)
+	}
+	return nil
+}
+
+// Unmarshal decodes what is decoded rarely.
+func Unmarshal(data []byte, v any) error {
+	var c Codec
+	return c.Unmarshal(data, v, false)
+}
+
+// QuoteTokens returns data with Python's NaN, Infinity and -Infinity as
+// strings, and whether there were any.
+func QuoteTokens(data []byte) ([]byte, bool) {
+	var out []byte
+	last := 0
+	for i := 0; i < len(data); {
+		switch c := data[i]; c {
+		case '"':
+			i = skipString(data, i)
+		case 'N', 'I', '-':
+			n := tokenLen(data[i:])
+			if n == 0 {
+				i++
+				continue
+			}
+			out = append(out, data[last:i]...)
+			out = strconv.AppendQuote(out, string(data[i:i+n]))
+			i += n
+			last = i
+		default:
+			i++
+		}
+	}
+	if last == 0 {
+		return data, false
+	}
+	return append(out, data[last:]...), true
+}
+
+// skipString returns the index behind the string that begins at i.
+func skipString(data []byte, i int) int {
+	for i++; i < len(data); i++ {
+		switch data[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(data)
+}
+
+func tokenLen(data []byte) int {
+	for _, token := range [...]string{"NaN", "Infinity", "-Infinity"} {
+		if len(data) >= len(token) && string(data[:len(token)]) == token {
+			return len(token)
+		}
+	}
+	return 0
+}
+
+// AppendString appends s as a JSON string.
+func AppendString(b []byte, s string) []byte {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return append(b, `""`...) // strings always encode
+	}
+	return append(b, text...)
+}
+
+// Text returns the string that raw holds, null and nothing as "", and any other
+// value as it is written. It is valid UTF-8.
+func Text(raw json.RawMessage) string {
+	var s *string
+	if json.Unmarshal(raw, &s) != nil {
+		return strings.ToValidUTF8(string(raw), "\ufffd")
+	}
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// Members calls f with each member of a JSON object, whose values may hold
+// Python's NaN, Infinity and -Infinity and are passed as they are written. Of what
+// is no object it passes what it understands, and it never panics.
+func Members(object []byte, f func(name string, value json.RawMessage)) {
+	rest, ok := bytes.CutPrefix(skipBlanks(object), []byte("{"))
+	for ok {
+		rest = skipBlanks(rest)
+		if len(rest) == 0 || rest[0] != '"' {
+			return
+		}
+		end := skipString(rest, 0)
+		name := Text(rest[:end])
+		if rest, ok = bytes.CutPrefix(skipBlanks(rest[end:]), []byte(":")); !ok {
+			return
+		}
+		rest = skipBlanks(rest)
+		end = skipValue(rest)
+		f(name, bytes.TrimRight(rest[:end:end], blanks))
+		rest, ok = bytes.CutPrefix(rest[end:], []byte(","))
+	}
+}
+
+const blanks = " \t\r\n"
+
+func skipBlanks(data []byte) []byte { return bytes.TrimLeft(data, blanks) }
+
+// skipValue returns the index behind the value that data begins with: that of the
+// comma or bracket which ends it.
+func skipValue(data []byte) int {
+	depth := 0
+	for i := 0; i < len(data); {
+		switch data[i] {
+		case '"':
+			i = skipString(data, i)
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth < 0 {
+				return i
+			}
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
+		i++
+	}
+	return len(data)
+}

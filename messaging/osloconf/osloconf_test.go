@@ -1,0 +1,369 @@
+package osloconf_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/patchbay-go/patchbay/drivers/fake"
+	"github.com/patchbay-go/patchbay/drivers/rabbit"
+	"github.com/patchbay-go/patchbay/messaging"
+	"github.com/patchbay-go/patchbay/messaging/osloconf"
+)
+
+// write makes a file and returns its name.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	name = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func read(t *testing.T, text string, env map[string]string) *osloconf.Config {
+	t.Helper()
+	c, err := osloconf.Read([]string{write(t, "nova.conf", text)}, &osloconf.Options{Env: func(name string) (string, bool) {
+		v, ok := env[name]
+		return v, ok
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// query returns the options of a URL.
+func query(u *messaging.URL) map[string]string {
+	all := map[string]string{}
+	for _, o := range u.Query {
+		all[o.Name] = o.Value
+	}
+	return all
+}
+
+// notes returns the notes without where they are from.
+func notes(c *osloconf.Config) []string {
+	var all []string
+	for _, n := range c.Notes {
+		all = append(all, n.Option+" "+n.Reason)
+	}
+	return all
+}
+
+const novaConf = `
+# A comment, and an option of nobody's business:
+[DEFAULT]
+debug = true
+my_ip=10.0.0.5
+transport_url = rabbit://nova:pa$$w0rd@$my_ip:5671,nova:pa\$w0rd@${other_ip}/nova?rabbit_quorum_queue=false
+other_ip: 10.0.0.6
+control_exchange = 'nova'
+rpc_response_timeout = 180
+executor_thread_pool_size = 16
+rpc_ping_enabled = Yes
+
+[database]
+connection = mysql://s3cret
+
+[oslo_messaging_rabbit]
+amqp_durable_queues = True
+rabbit_quorum_queue = true
+rabbit_quorum_delivery_limit =
+heartbeat_timeout_threshold = 30
+heartbeat_rate = 3
+rabbit_interval_max = 10
+kombu_missing_consumer_retry_timeout = 20
+rpc_conn_pool_size = 100
+kombu_compression = gzip
+ssl_ca_file = /etc/ssl/ca.pem
+rabbit_use_ssl = true
+rabbit_quorum = true
+rabbit-login-method = PLAIN
+
+[OSLO_MESSAGING_NOTIFICATIONS]
+driver = messagingv2
+driver = log
+topics = notifications,
+  versioned_notifications
+retry = 3
+
+[oslo_messaging_metrics]
+metrics_enabled = true
+`
+
+func TestRead(t *testing.T) {
+	t.Parallel()
+	c := read(t, novaConf, nil)
+	if got := fmt.Sprintf("%v %+v", c.URL, c); strings.Contains(got, "w0rd") {
+		t.Errorf("a password is shown: %s", got)
+	}
+	wantHosts := []messaging.Host{
+		{Hostname: "10.0.0.5", Port: 5671, Username: "nova", Password: "pa$w0rd", HasUsername: true, HasPassword: true},
+		{Hostname: "10.0.0.6", Username: "nova", Password: "pa$w0rd", HasUsername: true, HasPassword: true},
+	}
+	if d := cmp.Diff(wantHosts, c.URL.Hosts); d != "" {
+		t.Errorf("hosts (-want +got):\n%s", d)
+	}
+	want := map[string]string{
+		"control_exchange": "nova", "amqp_durable_queues": "True", "rabbit_quorum_queue": "false", "heartbeat_timeout_threshold": "30",
+	}
+	if d := cmp.Diff(want, query(c.URL)); d != "" {
+		t.Errorf("options (-want +got):\n%s", d)
+	}
+	if c.ResponseTimeout != 180*time.Second || c.Workers != 16 || !c.Ping {
+		t.Errorf("%v, %d workers, ping %v", c.ResponseTimeout, c.Workers, c.Ping)
+	}
+	wantN := osloconf.Notifications{
+		Drivers: []string{"messagingv2", "log"}, Topics: []string{"notifications", "versioned_notifications"}, Retry: 3,
+	}
+	if d := cmp.Diff(wantN, c.Notifications); d != "" {
+		t.Errorf("notifications (-want +got):\n%s", d)
+	}
+	wantNotes := []string{
+		"[oslo_messaging_metrics] metrics_enabled has no effect: use package messaging/telemetry",
+		"[oslo_messaging_rabbit] heartbeat_rate has no effect: heartbeats are sent twice within heartbeat_timeout_threshold",
+		"[oslo_messaging_rabbit] kombu_compression has no effect: compressed messages are read, and none is compressed, which every peer reads",
+		"[oslo_messaging_rabbit] rabbit-login-method is unknown and has no effect; did you mean rabbit_login_method?",
+		"[oslo_messaging_rabbit] rabbit_quorum is unknown and has no effect; did you mean rabbit_quorum_delivery_limit?",
+		"[oslo_messaging_rabbit] rabbit_use_ssl is obsolete and has no effect; instead there is ssl",
+		"[oslo_messaging_rabbit] rpc_conn_pool_size has no effect: connections are shared here; see messaging.Options.MaxConns",
+	}
+	if d := cmp.Diff(wantNotes, notes(c)); d != "" {
+		t.Errorf("notes (-want +got):\n%s", d)
+	}
+	if where := c.Notes[0].Where; !strings.HasSuffix(where, "nova.conf:39") {
+		t.Errorf("the first note is about %q", where)
+	}
+	if _, err := c.Open(t.Context(), messaging.Registry{"rabbit": rabbit.Open}, nil); err != nil {
+		t.Error(err)
+	}
+	if o := c.ClientOptions(); o.Timeout != 180*time.Second {
+		t.Errorf("client options %+v", o)
+	}
+	if o := c.ServerOptions(); !o.Ping || o.Executor.Concurrency() != 16 {
+		t.Errorf("server options %+v", o)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := osloconf.Read(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.URL.String() != "rabbit://" || c.ResponseTimeout != time.Minute || c.Workers != 64 || c.Ping || len(c.Notes) > 0 {
+		t.Errorf("%v %+v", c.URL, c)
+	}
+	if d := cmp.Diff(osloconf.Notifications{Topics: []string{"notifications"}, Retry: -1}, c.Notifications); d != "" {
+		t.Errorf("notifications (-want +got):\n%s", d)
+	}
+}
+
+// TestLaterFilesGoFirst, and the environment before all; values of an option that has
+// many add up.
+func TestLaterFilesGoFirst(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"20-b.conf": "[DEFAULT]\ncontrol_exchange=b\n[oslo_messaging_notifications]\ndriver=log\n",
+		"10-a.conf": "[DEFAULT]\ncontrol_exchange=a\ntransport_url=rabbit://a\nrpc_response_timeout=1\nrpc_response_timeout=2\n[oslo_messaging_notifications]\ndriver=noop",
+		"30-c.txt":  "[DEFAULT]\ncontrol_exchange=c\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := write(t, "first.conf", "[DEFAULT]\ncontrol_exchange=first\nexecutor_thread_pool_size=7\n[oslo_messaging_notifications]\ndriver=messaging\n")
+	env := map[string]string{"OS_DEFAULT__TRANSPORT_URL": "rabbit://env", "OS_OSLO_MESSAGING_RABBIT__HEARTBEAT_RATE": "9"}
+	c, err := osloconf.Read([]string{first, dir}, &osloconf.Options{Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.URL.String(); got != "rabbit://env?control_exchange=b" || c.ResponseTimeout != 2*time.Second || c.Workers != 7 {
+		t.Errorf("%s %+v", got, c)
+	}
+	if d := cmp.Diff([]string{"messaging", "noop", "log"}, c.Notifications.Drivers); d != "" {
+		t.Errorf("drivers (-want +got):\n%s", d)
+	}
+	if len(c.Notes) != 1 || c.Notes[0].Where != "environment variable OS_OSLO_MESSAGING_RABBIT__HEARTBEAT_RATE" {
+		t.Errorf("notes %v", c.Notes)
+	}
+}
+
+// TestMissingSign: the colon of a URL separates, where the sign before it is missing.
+func TestMissingSign(t *testing.T) {
+	t.Parallel()
+	c := read(t, "[DEFAULT]\ntransport_url rabbit://u:s3cret@h\n[database]\na b: c\n", nil)
+	if d := cmp.Diff([]string{`[DEFAULT] transport_url has no effect: there is a blank in its name, perhaps a = is missing`}, notes(c)); d != "" {
+		t.Errorf("notes (-want +got):\n%s", d)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	c := read(t, "[oslo_messaging_rabbit]\nssl=true\nssl_version=TLSv1_2\nssl_cert_file=c.pem\n", nil)
+	if d := cmp.Diff(map[string]string{"ssl": "true", "ssl_cert_file": "c.pem"}, query(c.URL)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if n := notes(c); len(n) != 1 || !strings.Contains(n[0], "verifies nothing") {
+		t.Errorf("notes %q", n)
+	}
+	c = read(t, "[DEFAULT]\ntransport_url=rabbit+tls://h\n[oslo_messaging_rabbit]\nssl_ca_file=c.pem\n", nil)
+	if d := cmp.Diff(map[string]string{"ssl_ca_file": "c.pem"}, query(c.URL)); d != "" {
+		t.Errorf("rabbit+tls (-want +got):\n%s", d)
+	}
+}
+
+func TestOtherTransports(t *testing.T) {
+	t.Parallel()
+	c := read(t, "[DEFAULT]\ntransport_url=KOMBU://h/\n[oslo_messaging_notifications]\ntransport_url=fake://\n[oslo_messaging_rabbit]\namqp_auto_delete=1\n", nil)
+	if got := c.URL.String(); got != "rabbit://h/?amqp_auto_delete=1" {
+		t.Errorf("kombu became %s", got)
+	}
+	reg := messaging.Registry{"fake": fake.New(nil).Open, "rabbit": rabbit.Open}
+	tr, err := c.OpenNotifications(t.Context(), reg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close(t.Context())
+	if got := tr.URL().String(); got != "fake://" { // to which rabbit's options do not belong
+		t.Errorf("notifications go to %s", got)
+	}
+	c = read(t, "[DEFAULT]\ntransport_url=kafka://h/\n", nil)
+	if _, err := c.Open(t.Context(), reg, nil); !errors.Is(err, messaging.ErrInvalidURL) || !strings.Contains(err.Error(), "kafka") {
+		t.Errorf("kafka: %v", err)
+	}
+}
+
+// TestControlExchange: services set theirs in their code, and files go before it.
+func TestControlExchange(t *testing.T) {
+	t.Parallel()
+	opts := &osloconf.Options{ControlExchange: "nova"}
+	for text, want := range map[string]string{
+		"":                               "rabbit://?control_exchange=nova",
+		"[DEFAULT]\ncontrol_exchange=x":  "rabbit://?control_exchange=x",
+		"[DEFAULT]\ncontrol_exchange=\n": "rabbit://?control_exchange=nova",
+		"[DEFAULT]\ntransport_url=rabbit://h/v?control_exchange=u\ncontrol_exchange=x": "rabbit://h/v?control_exchange=u",
+		"[oslo_messaging_rabbit]\nhostname=on-$DEFAULT.control_exchange":               "rabbit://?control_exchange=nova&hostname=on-nova",
+	} {
+		c, err := osloconf.Read([]string{write(t, "nova.conf", text)}, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.URL.String(); got != want {
+			t.Errorf("%q is %s, want %s", text, got, want)
+		}
+	}
+	c := read(t, "[DEFAULT]\ntransport_url=fake://\ncontrol_exchange=x\n", nil)
+	if n := notes(c); len(n) != 1 || !strings.Contains(n[0], "control_exchange has no effect on the driver fake") {
+		t.Errorf("notes %q", n)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	for text, says := range map[string]string{
+		"a = 1":                           ":1: an option must be in a section",
+		"[DEFAULT\n":                      ":1: a section must end with ]",
+		"[]\n":                            ":1: a section needs a name",
+		"[DEFAULT]\ntransport_url s3cret": ":2: there is neither a = nor a :",
+		"[DEFAULT]\n= s3cret":             ":2: an option needs a name",
+		"[DEFAULT]\n\n  s3cret":           ":3: a line that begins with a blank continues nothing",
+		"[DEFAULT]\n# x\n  s3cret":        ":3: a line that begins",
+		"[DEFAULT]\ntransport_url = rabbit://u:s3cret@h:x":  "[DEFAULT] transport_url: invalid transport URL",
+		"[DEFAULT]\ntransport_url = rabbit://u:s3cret$x@h":  ":2: it refers to $x, which is not set",
+		"[DEFAULT]\nrpc_response_timeout = soon":            `:2: [DEFAULT] rpc_response_timeout must be a number of seconds, not "soon"`,
+		"[DEFAULT]\nrpc_response_timeout = -1":              `rpc_response_timeout must be`,
+		"[DEFAULT]\nexecutor_thread_pool_size = 1.5":        `must be an integer`,
+		"[DEFAULT]\nrpc_ping_enabled = perhaps":             `must be true or false`,
+		"[DEFAULT]\ncontrol_exchange = $a\na = ${b}\nb=$a":  `a reference leads in a circle`,
+		"[oslo_messaging_rabbit]\nssl=1\nssl_version=TLSv1": `ssl_version must be empty`,
+		bomb(): `too many references`,
+	} {
+		_, err := osloconf.Read([]string{write(t, "bad.conf", text)}, nil)
+		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%q: error %v, want one that says %q and no secret", text, err, says)
+		} else if !errors.Is(err, osloconf.ErrInvalid) && !errors.Is(err, messaging.ErrInvalidURL) {
+			t.Errorf("%q: error %v is of no kind", text, err)
+		}
+	}
+	if _, err := osloconf.Read([]string{"/nowhere.conf"}, nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	c := read(t, "[oslo_messaging_rabbit]\nrabbit_login_method=RABBIT-CR-DEMO\n", nil)
+	if _, err := c.Open(t.Context(), messaging.Registry{"rabbit": rabbit.Open}, nil); !errors.Is(err, messaging.ErrInvalidURL) {
+		t.Errorf("a login method that there is not: %v", err)
+	}
+}
+
+// bomb is options that each mean the next one ten times.
+func bomb() string {
+	text := "[DEFAULT]\ncontrol_exchange = $a\n"
+	for c := 'a'; c < 'h'; c++ {
+		text += fmt.Sprintf("%c = %s\n", c, strings.Repeat(fmt.Sprintf("$%c", c+1), 10))
+	}
+	return text + "h ="
+}
+
+func TestNotifier(t *testing.T) {
+	t.Parallel()
+	reg := messaging.Registry{"fake": fake.New(nil).Open}
+	rules := write(t, "rules.yaml", "g: {log: {accepted_priorities: [error]}}")
+	open := func(text string) (*osloconf.Config, *messaging.Transport) {
+		c := read(t, "[DEFAULT]\ntransport_url=fake://\n[oslo_messaging_notifications]\n"+text, nil)
+		tr, err := c.OpenNotifications(t.Context(), reg, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = tr.Close(t.Context()) })
+		return c, tr
+	}
+	for text, logs := range map[string]bool{
+		"":                               false,
+		"driver=noop":                    false,
+		"driver=log":                     true,
+		"driver=messagingv2\ndriver=log": true,
+		"driver=messaging\nretry=0":      false,
+		"driver=routing\nrouting_config=" + rules: true,
+	} {
+		c, tr := open(text)
+		var log strings.Builder
+		n, err := c.Notifier("p", tr, slog.New(slog.NewTextHandler(&log, nil)))
+		if err == nil {
+			err = n.Error(t.Context(), "volume.lost", nil)
+		}
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+		if got := strings.Contains(log.String(), "volume.lost"); got != logs || n.Enabled() == (text == "") {
+			t.Errorf("%q: logged %v, enabled %v", text, got, n.Enabled())
+		}
+	}
+	for _, text := range []string{"driver=test", "driver=routing", "driver=messagingv3"} {
+		c, tr := open(text)
+		if _, err := c.Notifier("p", tr, nil); !errors.Is(err, osloconf.ErrInvalid) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// FuzzRead: nothing that a file holds may panic, hang or be shown.
+func FuzzRead(f *testing.F) {
+	for _, s := range []string{novaConf, "[a]\nb=$b", "[DEFAULT]\na=${", "[DEFAULT]\na='", "[DEFAULT]\na=\"\"\n b", "[x]\n:=", "[DEFAULT]\ntransport_url=$transport_url"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(_ *testing.T, text string) {
+		c, err := osloconf.ReadText(text)
+		if err == nil {
+			_ = fmt.Sprint(c.URL, c.Notes)
+		}
+	})
+}
