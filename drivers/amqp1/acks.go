@@ -4,12 +4,14 @@ import (
 	"context"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
 // This file is a receiver's side of settling: what becomes of its deliveries.
-// Acceptances gather for a moment, and are written as ranges of numbers.
+// Acceptances gather for a moment, or until there is credit to give, and are written as
+// ranges of numbers.
 
 // tagSettled is set in the tag of a delivery that the peer itself has settled.
 const tagSettled = 1 << 32
@@ -79,7 +81,11 @@ func (r *receiver) acknowledge() {
 	for {
 		select {
 		case <-r.wake:
-			r.gather()
+			if r.s.reply {
+				r.rest()
+			} else {
+				r.gather()
+			}
 			r.flush()
 		case <-r.over:
 			return
@@ -98,10 +104,21 @@ func (r *receiver) gather() {
 	}
 }
 
-// An acknowledgement waits for that many others, and lets others run that often.
+// rest lets a moment pass. A reply that comes again is dropped, by a caller who has it;
+// a request that comes again may be executed again, so these do not wait so long.
+func (r *receiver) rest() {
+	select {
+	case <-time.After(ackTime):
+	case <-r.over:
+	}
+}
+
+// The acknowledgement of a request waits for that many others, and lets others run
+// that often; those of replies wait for each other so long, or for the next credit.
 const (
 	ackSize   = 32
 	maxGather = 8
+	ackTime   = 5 * time.Millisecond
 )
 
 func (r *receiver) countAcks() int {

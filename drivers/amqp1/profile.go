@@ -37,11 +37,6 @@ type profile struct {
 	// connection.
 	dynamicReply bool
 
-	// settledReplies: the broker can be asked to settle replies when it sends them to
-	// us, which costs half. As with those that we send, one that is under way when
-	// its connection is lost is lost with it.
-	settledReplies bool
-
 	// legacyOslo: with wire=oslo, the older of oslo.messaging's two addressings is the
 	// one that works.
 	legacyOslo bool

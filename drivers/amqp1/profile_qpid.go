@@ -30,12 +30,11 @@ func brokerJ() *profile {
 			}
 			return terminus{address: n.name}
 		},
-		legacyOslo:     true,
-		absent:         "rpc.patchbay.nobody",
-		open:           exchange,
-		settledReplies: true,
-		requeue:        failed,
-		drop:           accepted, // what is rejected comes again, for ever
-		drains:         true,
+		legacyOslo: true,
+		absent:     "rpc.patchbay.nobody",
+		open:       exchange,
+		requeue:    failed,
+		drop:       accepted, // what is rejected comes again, for ever
+		drains:     true,
 	}
 }

@@ -16,17 +16,16 @@ func rabbitMQ() *profile {
 	const exchange = "amq.direct"
 	queueAddress := func(name string) string { return "/queues/" + url.PathEscape(name) }
 	p := &profile{
-		name:           "rabbitmq",
-		product:        "RabbitMQ",
-		hostname:       func(vhost string) string { return "vhost:" + vhost },
-		limit:          255,
-		relays:         true,
-		noRoute:        true,
-		settledReplies: true,
-		requeue:        failed,
-		drop:           rejected, // dead-lettered, if the queue's policy says so
-		drains:         true,
-		firstAcquirer:  true,
+		name:          "rabbitmq",
+		product:       "RabbitMQ",
+		hostname:      func(vhost string) string { return "vhost:" + vhost },
+		limit:         255,
+		relays:        true,
+		noRoute:       true,
+		requeue:       failed,
+		drop:          rejected, // dead-lettered, if the queue's policy says so
+		drains:        true,
+		firstAcquirer: true,
 	}
 	p.capabilities = func(version string) messaging.Capabilities {
 		return messaging.Capabilities{

@@ -102,9 +102,6 @@ func (s *source) attach() (*receiver, error) {
 		DynamicAddress:     s.plan.dynamic,
 		SourceCapabilities: s.plan.source.capabilities,
 	}
-	if s.reply && c.p.settledReplies {
-		o.RequestedSenderSettleMode = amqp.SenderSettleModeSettled.Ptr()
-	}
 	c.frames.announce(o.Name, link)
 	defer c.frames.withdraw(o.Name)
 	if link.lib, err = session.NewReceiver(c.life, s.plan.source.address, o); err != nil {
