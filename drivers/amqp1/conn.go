@@ -46,10 +46,10 @@ type conn struct {
 	amqp    *amqp.Conn
 	caps    messaging.Capabilities
 
-	gate       gate.Gate
-	lanes      lanes
-	routes     routes
-	management *management // nil: nothing has to be declared
+	gate   gate.Gate
+	lanes  lanes
+	routes routes
+	nodes  *nodes // nil: nothing has to be declared
 
 	life context.Context //nolint:containedctx // ends with the connection
 	end  context.CancelFunc
@@ -64,7 +64,7 @@ type conn struct {
 
 var _ messaging.Conn = (*conn)(nil)
 
-func newConn(ctx context.Context, d *driver, p *profile, host string, under *frames, opened *amqp.Conn) *conn {
+func newConn(ctx context.Context, d *driver, p *profile, host string, under *frames, opened *amqp.Conn, login messaging.Credentials) *conn {
 	c := &conn{
 		o: d.o, p: p, host: host, raw: under.Conn, frames: under, amqp: opened,
 		address: d.o.addressing(p), native: nativeAddresses{d.o.controlExchange},
@@ -72,8 +72,12 @@ func newConn(ctx context.Context, d *driver, p *profile, host string, under *fra
 	}
 	c.gate.MaxCount, c.gate.MaxBytes = d.window, windowBytes
 	c.lanes.init(c)
-	if p.queue != nil {
-		c.management = newManagement(c)
+	switch {
+	case p.queue == nil:
+	case d.o.management != nil:
+		c.nodes = newNodes(c, newREST(c, d.tls, login))
+	default:
+		c.nodes = newNodes(c, newManagement(c))
 	}
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	c.spawn(c.watch)

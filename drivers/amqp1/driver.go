@@ -136,6 +136,13 @@ func (d *driver) dial(ctx context.Context, host messaging.HostPort, ep messaging
 		p = profileOf(product)
 	}
 	d.met(p)
+	if d.o.management != nil {
+		if p = p.managed; p == nil {
+			under.Abort()
+			_ = opened.Close()
+			return nil, joined(messaging.ErrPermanent, fmt.Errorf("the option management is for brokers that have such a port, and not for %q", product))
+		}
+	}
 	if d.o.vhost != "" && p.hostname(d.o.vhost) != assumed.hostname(d.o.vhost) {
 		// The virtual host had to be named before the peer said what it is.
 		under.Abort()
@@ -144,7 +151,7 @@ func (d *driver) dial(ctx context.Context, host messaging.HostPort, ep messaging
 			return nil, err
 		}
 	}
-	c := newConn(ctx, d, p, host.String(), under, opened)
+	c := newConn(ctx, d, p, host.String(), under, opened, credentials)
 	key := host.String() + " " + product + " " + version
 	if caps, ok := d.known(key); ok {
 		c.caps = caps

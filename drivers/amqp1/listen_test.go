@@ -2,6 +2,7 @@ package amqp1_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -179,6 +180,30 @@ func TestRepliesReachTheAddress(t *testing.T) {
 		l2 := listen(t, dial(t, b, ""), sources(other))
 		mustSend(t, out, other, body("x"))
 		settle(t, poll(t, l2), messaging.Ack)
+	})
+}
+
+// TestNobodyListens: a name that brokers might not like is told like any other.
+func TestNobodyListens(t *testing.T) {
+	onEach(t, func(t *testing.T, b *broker) {
+		out := dial(t, b, "")
+		if !out.Capabilities().Mandatory {
+			return
+		}
+		a := topic()
+		m := body("x")
+		m.Mandatory = true
+		for _, server := range []string{"plain", "host-1.example", "a/b", "50% #é", " ", "x%"} {
+			a.Server = server
+			if err := send(t, out, a, m); !errors.Is(err, messaging.ErrNoRoute) {
+				t.Errorf("server %q: %v", server, err)
+			}
+		}
+		select {
+		case <-out.Done():
+			t.Errorf("it cost the connection: %v", out.Err())
+		default:
+		}
 	})
 }
 

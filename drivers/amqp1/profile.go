@@ -24,10 +24,14 @@ type profile struct {
 	source func(n node) terminus
 
 	// queue is what has to be declared before a node can be received from, with a
-	// name of limit bytes at most (0: none). Nil: the broker makes nodes when
-	// they are attached to.
-	queue func(n node, instance string) queue
+	// name of limit bytes at most (0: none); nil: nothing has to be. The func is nil if
+	// the broker makes nodes when they are attached to.
+	queue func(n node, instance string) *queue
 	limit int
+
+	// managed is the profile of a broker whose REST port is given. Nil: it has none, or
+	// needs none.
+	managed *profile
 
 	// relays: the peer takes links that are attached to no node, for targets that
 	// are anonymous. The others have a link each.

@@ -43,11 +43,11 @@ func rabbitMQ() *profile {
 		return terminus{address: queueAddress(name), anonymous: true}
 	}
 	p.source = func(n node) terminus { return terminus{address: queueAddress(fit(n.name, p.limit))} }
-	p.queue = func(n node, instance string) queue {
-		q := queue{name: fit(n.name, p.limit)}
+	p.queue = func(n node, instance string) *queue {
+		q := &queue{name: fit(n.name, p.limit)}
 		switch n.kind {
 		case nodeBroadcast:
-			return queue{name: fit(n.name+"."+instance, p.limit), private: true, bindings: []string{q.name}}
+			return &queue{name: fit(n.name+"."+instance, p.limit), private: true, bindings: []string{q.name}}
 		case nodeNotes:
 			q.bindings = []string{q.name}
 		case nodeReply:

@@ -27,9 +27,11 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 		return err
 	}
 	target := c.routes.to(c, to)
-	if m.Ensure && to.Kind != messaging.KindReply && !to.Fanout && c.management != nil {
-		if err := c.management.ensure(ctx, c.plan(c.address.node(to), "", 0).queue); err != nil {
-			return err
+	if m.Ensure && to.Kind != messaging.KindReply && !to.Fanout && c.nodes != nil {
+		if q := c.plan(c.address.node(to), "", 0).queue; q != nil {
+			if err := c.nodes.ensure(ctx, q); err != nil {
+				return err
+			}
 		}
 	}
 	if err := c.raw.Room(ctx, roomBytes); err != nil {

@@ -86,7 +86,7 @@ func (s *source) fail(err error) {
 func (s *source) attach() (*receiver, error) {
 	c := s.l.c
 	if s.plan.queue != nil {
-		if err := c.management.declare(s.plan.queue); err != nil {
+		if err := c.nodes.declare(s.plan.queue); err != nil {
 			return nil, err
 		}
 	}
@@ -171,7 +171,7 @@ func (s *source) free() error {
 		<-s.over
 	}
 	if q := s.plan.queue; q != nil && q.private && c.lost() == nil {
-		return c.management.remove(q.name)
+		return c.nodes.remove(q.name)
 	}
 	return nil
 }
