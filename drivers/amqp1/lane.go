@@ -41,14 +41,10 @@ const maxAttaches = 3
 func (l *lane) send(ctx context.Context, m *messaging.Message, target *terminus, o outgoing, settled bool) (later bool, err error) {
 	for attaches := 0; attaches < maxAttaches; {
 		var link *sender
-		if link, err = l.attached(ctx); err != nil {
-			return false, err
-		}
-		if err = link.credit.Enter(ctx, 0); err == nil {
-			if later, err = link.send(m, target, o, settled); err == nil {
+		if link, err = l.attached(ctx); err == nil {
+			if later, err = link.sendWithin(ctx, m, target, o, settled); err == nil {
 				return later, nil
 			}
-			link.credit.Leave(1, 0)
 		}
 		switch {
 		case errors.Is(err, errNoCredit):
@@ -83,10 +79,10 @@ func (l *lane) attached(ctx context.Context) (*sender, error) {
 		<-l.turn
 		return link, nil
 	}
-	link := &sender{c: l.c, lane: l}
 	err := l.c.await(ctx, func() error {
 		defer func() { <-l.turn }()
-		if err := l.attach(link); err != nil {
+		link, err := l.attach()
+		if err != nil {
 			return err
 		}
 		l.mu.Lock()
@@ -94,7 +90,13 @@ func (l *lane) attached(ctx context.Context) (*sender, error) {
 		l.link = link
 		return nil
 	})
-	return link, err
+	if err != nil {
+		return nil, err
+	}
+	if link := l.current(); link != nil {
+		return link, nil
+	}
+	return nil, errLinkEnded
 }
 
 // current returns the link, if it is attached.
@@ -111,8 +113,9 @@ func (l *lane) current() *sender {
 var errNoNode = errors.New("the peer has no such node")
 
 // attach attaches a link.
-func (l *lane) attach(link *sender) error {
-	return l.c.lanes.inSession(func(s *amqp.Session) (err error) {
+func (l *lane) attach() (link *sender, err error) {
+	err = l.c.lanes.inSession(func(s *amqp.Session) (err error) {
+		link = &sender{c: l.c, lane: l} // another one over another session
 		name := linkName()
 		l.c.frames.announce(name, link)
 		defer l.c.frames.withdraw(name)
@@ -124,6 +127,7 @@ func (l *lane) attach(link *sender) error {
 		}
 		return err
 	})
+	return link, err
 }
 
 // leave detaches a link that is not used any more.

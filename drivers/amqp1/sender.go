@@ -1,6 +1,7 @@
 package amqp1
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -96,6 +97,17 @@ func (l *sender) flowed(w flow) {
 	if w.drain || w.echo {
 		s.writeFlow(flow{link: true, handle: l.handle, deliveryCount: count, credit: uint32(more), drain: w.drain})
 	}
+}
+
+// sendWithin waits for credit, under ctx, and then is send.
+func (l *sender) sendWithin(ctx context.Context, m *messaging.Message, target *terminus, o outgoing, settled bool) (later bool, err error) {
+	if err := l.credit.Enter(ctx, 0); err != nil {
+		return false, err
+	}
+	if later, err = l.send(m, target, o, settled); err != nil {
+		l.credit.Leave(1, 0)
+	}
+	return later, err
 }
 
 // send writes a message, or keeps it until the peer's session has room, and reports
