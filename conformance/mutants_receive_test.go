@@ -285,7 +285,7 @@ func stopMutants() []mutant {
 			"stop_takes_what_is_in_hand", "gives back what is in hand when it stops, too",
 			[]string{
 				"stop_then_no_more_deliveries", "drain_prefetched_go_back_not_dead_lettered", "nack_requeues",
-				"running_redelivery_is_held",
+				"running_redelivery_is_held", "notify_waits_for_listener",
 			},
 			func() hooks {
 				return hooks{settle: func(ctx context.Context, s *settler, o messaging.Outcome) error {

@@ -1,10 +1,15 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"slices"
+	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/notify"
@@ -83,8 +88,11 @@ func (t *trial) subscribeTo(topic, who string, o notify.ListenerOptions, ep *not
 	return s
 }
 
-// leave drains the listener.
-func (s *subscriber) leave() { s.t.check(s.listener.Wait(s.t.patient()), "draining %s", s.who) }
+// leave drains the listener, when nothing that it received is left to settle.
+func (s *subscriber) leave() {
+	s.t.until("everything to be settled", func() bool { return s.listener.Stats().Running == 0 })
+	s.t.check(s.listener.Wait(s.t.patient()), "draining %s", s.who)
+}
 
 // notified writes a receipt down.
 func (t *trial) notified(who string, n *notify.Notification, key string) {
@@ -98,5 +106,46 @@ func (t *trial) fencePriorities(n *publisher, copies int, priorities ...notify.P
 		key := fmt.Sprintf("fence/%s", t.name(string(p)))
 		t.publish(n, p, key)
 		t.wait("the fences", func(l *ledger) bool { return l.copies[key] >= copies })
+	}
+}
+
+// sameJSON compares two JSON texts, with every digit of their numbers.
+func sameJSON(a, b []byte) bool {
+	var values [2]any
+	for i, text := range [][]byte{a, b} {
+		dec := json.NewDecoder(bytes.NewReader(text))
+		dec.UseNumber()
+		if dec.Decode(&values[i]) != nil {
+			return false
+		}
+	}
+	return reflect.DeepEqual(values[0], values[1])
+}
+
+func checkNotification(t *trial, sent, got *notify.Notification, body string, start time.Time) {
+	for _, field := range [...]struct{ what, got, want string }{
+		{"priority", string(got.Priority), "warn"},
+		{"publisher id", got.PublisherID, "publisher.höst/1"},
+		{"event type", got.EventType, "volume.attach.end"},
+		{"message id", got.MessageID, sent.MessageID},
+		{"timestamp", got.Timestamp, sent.Timestamp},
+	} {
+		if field.got != field.want {
+			t.errorf("the %s is %q, want %q", field.what, field.got, field.want)
+		}
+	}
+	if !sameJSON(got.Payload, []byte(body)) {
+		t.errorf("the payload is %s, want %s", got.Payload, body)
+	}
+	if at, err := got.Time(); err != nil || at.Before(start.Truncate(time.Second)) || at.After(time.Now().Add(time.Second)) {
+		t.errorf("the time is %v, %v", at, err)
+	}
+	var id string
+	var roles []string
+	if _, err := got.Value("request_id", &id); err != nil || id != "req-1" {
+		t.errorf("the request id of the context is %q, %v", id, err)
+	}
+	if _, err := got.Value("roles", &roles); err != nil || !slices.Equal(roles, []string{"reader", "é"}) {
+		t.errorf("the roles of the context are %q, %v", roles, err)
 	}
 }

@@ -29,11 +29,19 @@ func (y system) Dial(ctx context.Context, s *bench.Spec) (bench.Client, error) {
 		}
 		return p, nil
 	}
-	replies, err := l.ch.Consume(directReplyTo, "", true, false, false, false, nil)
+	replyTo := directReplyTo
+	if y.queued {
+		q, err := l.ch.QueueDeclare("", false, true, true, false, nil)
+		if err != nil {
+			return nil, errors.Join(err, l.conn.Close())
+		}
+		replyTo = q.Name
+	}
+	replies, err := l.ch.Consume(replyTo, "", true, false, false, false, nil)
 	if err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
-	c := &caller{link: l, queue: name(s), body: body, waiting: make(map[string]chan []byte), ended: make(chan struct{})}
+	c := &caller{link: l, queue: name(s), replyTo: replyTo, body: body, waiting: make(map[string]chan []byte), ended: make(chan struct{})}
 	go c.receive(replies)
 	return c, nil
 }
@@ -64,7 +72,8 @@ func (p *publisher) Do(ctx context.Context) error {
 // caller matches replies to calls.
 type caller struct {
 	*link
-	queue string
+	queue, replyTo string
+
 	body  []byte
 	ended chan struct{}
 
@@ -79,7 +88,7 @@ func (c *caller) Do(ctx context.Context) error {
 	if reply == nil {
 		return amqp.ErrClosed
 	}
-	m := amqp.Publishing{CorrelationId: id, ReplyTo: directReplyTo, Body: c.body}
+	m := amqp.Publishing{CorrelationId: id, ReplyTo: c.replyTo, Body: c.body}
 	if err := c.ch.PublishWithContext(ctx, "", c.queue, false, false, m); err != nil {
 		return err
 	}

@@ -80,13 +80,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 func systems() map[string]bench.System {
 	return map[string]bench.System{
-		"patchbay":     bench.Patchbay(all.Registry(), slog.Default()),
-		"channels":     bench.Channels(),
-		"amqp091":      amqp091.Naive(),
-		"amqp091-best": amqp091.Tuned(),
-		"go-amqp":      amqp10.Settled(),
-		"go-amqp-wait": amqp10.Unsettled(),
-		"go-amqp-best": amqp10.Tuned(),
+		"patchbay":      bench.Patchbay(all.Registry(), slog.Default()),
+		"channels":      bench.Channels(),
+		"amqp091":       amqp091.Naive(),
+		"amqp091-queue": amqp091.Queued(),
+		"amqp091-best":  amqp091.Tuned(),
+		"go-amqp":       amqp10.Settled(),
+		"go-amqp-wait":  amqp10.Unsettled(),
+		"go-amqp-best":  amqp10.Tuned(),
 	}
 }
 
@@ -172,6 +173,9 @@ func (c *comparison) entries(spec bench.Spec) ([]bench.Entry, error) {
 		}
 	default:
 		add("amqp091", "amqp091", "")
+		if spec.Pattern == bench.Call {
+			add("amqp091-queue", "amqp091-queue", "")
+		}
 		add("amqp091-best", "amqp091-best", "")
 		add("patchbay", "patchbay", "")
 		add("patchbay-native", "patchbay", "wire=native")
