@@ -38,8 +38,9 @@ const (
 	// frameSize is the largest frame that we take.
 	frameSize = 128 << 10
 
-	// frameLimit bounds our own, whatever the peer takes.
+	// frameLimit bounds our own, whatever the peer takes; minFrame is what it has to.
 	frameLimit = 1 << 20
+	minFrame   = 512
 
 	// stillAlive is how often the library is told that the peer lives, while all that
 	// comes is taken.
@@ -129,7 +130,7 @@ func (f *frames) take(frame []byte) (bool, error) {
 func (f *frames) opened(v fields) error {
 	size, err := parseOpen(v)
 	if size > 0 {
-		f.limit = int(min(size, frameLimit))
+		f.limit = int(min(max(size, minFrame), frameLimit))
 	}
 	return err
 }

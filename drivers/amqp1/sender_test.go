@@ -95,6 +95,19 @@ func TestSenderWindow(t *testing.T) {
 	}
 }
 
+// TestSmallFrames: a peer that takes less than every peer has to gets that.
+func TestSmallFrames(t *testing.T) {
+	p := newPair(t, 100)
+	p.peer(performOpen, codeNull, codeNull, codeSmallUint, 1)
+	l, link := p.sending()
+	p.attach(link, 0)
+	p.allow(0, 100, 0, 10, false)
+	p.mustSend(l, string(make([]byte, 1000)), true)
+	for _, more := range []bool{true, true, false} {
+		p.wantTransfer(0, more)
+	}
+}
+
 func TestSenderLimit(t *testing.T) {
 	p := newPair(t, 100)
 	l, link := p.sending()

@@ -119,6 +119,10 @@ func (s *session) end(reason error) {
 	}
 }
 
+// maxLinks bounds what a peer can make us remember. There are maxLanes, and those that
+// are being detached.
+const maxLinks = 4 * maxLanes
+
 // take is told of a frame for the session, and reports whether it is none of the
 // library's.
 func (s *session) take(what descriptor, v fields, payload []byte) (bool, error) {
@@ -126,6 +130,9 @@ func (s *session) take(what descriptor, v fields, payload []byte) (bool, error) 
 	case performAttach:
 		a, err := parseAttach(v)
 		if e := s.named(a.name); err == nil && e != nil {
+			if len(s.links) >= maxLinks {
+				return true, errors.New("the peer attaches more links than it was asked for")
+			}
 			s.links[a.handle] = e
 			e.attached(a)
 		}

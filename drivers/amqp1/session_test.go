@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+
+	"github.com/patchbay-go/patchbay/messaging"
 )
 
 // TestSessionWindow: a peer that has used half of the session's window gets it again.
@@ -50,6 +52,20 @@ func TestLibrarysSessions(t *testing.T) {
 	}
 }
 
+// TestSessionBounds: a peer cannot make us remember links without end.
+func TestSessionBounds(t *testing.T) {
+	p := newPair(t, 100)
+	_, link := p.sending()
+	p.attach(link, 0)
+	for n := range uint32(10 * maxLinks) {
+		list := appendUint(appendText([]byte(nil), codeString8, "link"), n)
+		if _, err := p.c.frames.take(performative(performAttach, 2, list...)); err != nil {
+			return
+		}
+	}
+	t.Errorf("%d links are remembered", len(p.s.links))
+}
+
 // FuzzTake: whatever a peer sends on sessions of ours, reading it ends.
 func FuzzTake(f *testing.F) {
 	add := func(sending bool, frames ...[]byte) { f.Add(sending, bytes.Join(frames, nil)) }
@@ -61,8 +77,10 @@ func FuzzTake(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sending bool, in []byte) {
 		p := newPair(t, 100)
 		var r *receiver
+		var link *sender
 		if sending {
-			l, link := p.sending()
+			var l *lane
+			l, link = p.sending()
 			p.attach(link, 0)
 			p.allow(0, 100, 0, 1, false)
 			p.mustSend(l, "x", false)
@@ -78,6 +96,9 @@ func FuzzTake(f *testing.F) {
 				break
 			}
 			in = in[size:]
+		}
+		if link != nil { // whatever the peer said of itself
+			_, _ = link.send(&messaging.Message{Body: make([]byte, 2000)}, &terminus{}, outgoing{}, false)
 		}
 		p.c.frames.end(errors.New("over"))
 		if r != nil {
