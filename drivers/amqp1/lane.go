@@ -51,6 +51,9 @@ func (l *lane) send(ctx context.Context, m *messaging.Message, target *terminus,
 			continue
 		case errors.Is(err, errLinkEnded):
 			attaches++
+			if link != nil {
+				err = joined(err, link.why())
+			}
 		case ctx.Err() != nil:
 			return false, fmt.Errorf("the peer takes no messages at the moment: %w", err)
 		default:

@@ -27,6 +27,7 @@ type sender struct {
 	sent    int64 // messages
 	skipped int64 // that the peer had allowed, and took back
 	allowed int64 // sent, and those that it still allows
+	reason  error // why it has ended; nil: it has not, or that is not known yet
 	closed  bool
 }
 
@@ -59,12 +60,13 @@ func (l *sender) block(blocked bool) { l.credit.Block(blocked) }
 // ended tells all that wait for an outcome that it is unknown, unless not a byte of
 // them was written.
 func (l *sender) ended(reason error) {
+	reason = l.c.told(reason)
 	s := l.session
 	s.mu.Lock()
+	l.reason = reason
 	rest := s.unsettled.of(l, nil)
 	unwritten := s.forget(l)
 	s.mu.Unlock()
-	reason = l.c.told(reason)
 	for i := range rest {
 		rest[i].result = joined(messaging.ErrOutcomeUnknown, reason)
 		if unwritten[rest[i].id] {
@@ -72,6 +74,12 @@ func (l *sender) ended(reason error) {
 		}
 	}
 	l.c.finish(rest)
+}
+
+func (l *sender) why() error {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	return l.reason
 }
 
 func (l *sender) received(transfer, []byte) error {

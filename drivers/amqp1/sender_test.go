@@ -187,6 +187,9 @@ func TestSenderEnds(t *testing.T) {
 		if err := link.credit.Enter(t.Context(), 0); !errors.Is(err, errLinkEnded) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if link.why() == nil {
+			t.Errorf("%s: nobody knows why", name)
+		}
 		end(p) // nothing is told twice
 		p.nothing(t)
 	}
