@@ -183,11 +183,17 @@ func (l *listener) stop() {
 		all.Go(s.drain)
 	}
 	all.Wait()
+	l.returned = l.giveBack()
+}
+
+// giveBack gives back what waits to be polled, and returns how many those were.
+func (l *listener) giveBack() (n int) {
 	for p, ok := l.inbox.Take(); ok; p, ok = l.inbox.Take() {
 		if p.giveBack() {
-			l.returned++
+			n++
 		}
 	}
+	return n
 }
 
 // Close implements messaging.Listener.

@@ -228,5 +228,8 @@ func (r *receiver) complete(a arrival) {
 		l.deliver(d)
 	default:
 		l.inbox.Put(polled{d, r})
+		if l.stopping() { // since that was asked
+			l.giveBack()
+		}
 	}
 }

@@ -2,6 +2,7 @@ package amqp1
 
 import (
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -152,6 +153,30 @@ func TestReceiverDrains(t *testing.T) {
 	p.wantFlow(5, 2, true)
 	p.allow(0, 100, 7, 0, true)
 	<-r.drained
+}
+
+// TestNothingIsLeftByStop: what comes while the listener stops goes back.
+func TestNothingIsLeftByStop(t *testing.T) {
+	for range 500 {
+		p := newPair(t, 100)
+		r := p.receiving()
+		var both sync.WaitGroup
+		both.Go(func() {
+			if err := p.transfer(transfer{first: true}, message("x")); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			close(r.s.l.ended)
+			r.credit.stop()
+			r.s.l.giveBack()
+		})
+		both.Wait()
+		if n := r.s.l.inbox.Len(); n > 0 {
+			t.Fatalf("%d messages are held", n)
+		}
+		p.c.raw.Abort()
+	}
 }
 
 // TestReceiverBounds: a peer that ignores what it is told is not read any more.
