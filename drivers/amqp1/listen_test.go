@@ -61,6 +61,16 @@ func TestStopGivesBack(t *testing.T) {
 			t.Fatalf("Stop = %d, %v", n, err)
 		}
 		t.Logf("%d were prefetched", n)
+		end := func() {
+			settle(t, inHand, messaging.Ack)
+			if err := first.Close(within(t, limit)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if b.column == "Artemis" {
+			end() // it may hold one until then, for a link that has no credit any more
+			end = func() {}
+		}
 		second := listen(t, dial(t, b, ""), sources(a))
 		for range 9 {
 			d := poll(t, second)
@@ -69,10 +79,7 @@ func TestStopGivesBack(t *testing.T) {
 			}
 			settle(t, d, messaging.Ack)
 		}
-		settle(t, inHand, messaging.Ack)
-		if err := first.Close(within(t, limit)); err != nil {
-			t.Fatal(err)
-		}
+		end()
 		mustSend(t, out, a, body("last"))
 		if d := poll(t, second); string(d.Body) != "last" {
 			t.Errorf("%q came again", d.Body)
