@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 func systems() map[string]bench.System {
-	return map[string]bench.System{"naive": amqp091.Naive(), "queued": amqp091.Queued(), "tuned": amqp091.Tuned()}
+	return map[string]bench.System{"naive": amqp091.Naive(), "alike": amqp091.Alike(), "tuned": amqp091.Tuned()}
 }
 
 func serverProcess(ctx context.Context) (*exec.Cmd, error) {

@@ -29,19 +29,21 @@ func (y system) Dial(ctx context.Context, s *bench.Spec) (bench.Client, error) {
 		}
 		return p, nil
 	}
-	replyTo := directReplyTo
-	if y.queued {
+	request := amqp.Publishing{ReplyTo: directReplyTo, Body: body}
+	if y.alike {
 		q, err := l.ch.QueueDeclare("", false, true, true, false, nil)
 		if err != nil {
 			return nil, errors.Join(err, l.conn.Close())
 		}
-		replyTo = q.Name
+		if request, err = alikeRequest(q.Name, body); err != nil {
+			return nil, errors.Join(err, l.conn.Close())
+		}
 	}
-	replies, err := l.ch.Consume(replyTo, "", true, false, false, false, nil)
+	replies, err := l.ch.Consume(request.ReplyTo, "", true, false, false, false, nil)
 	if err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
-	c := &caller{link: l, queue: name(s), replyTo: replyTo, body: body, waiting: make(map[string]chan []byte), ended: make(chan struct{})}
+	c := &caller{link: l, queue: name(s), request: request, mandatory: y.alike, waiting: make(map[string]chan []byte), ended: make(chan struct{})}
 	go c.receive(replies)
 	return c, nil
 }
@@ -72,9 +74,10 @@ func (p *publisher) Do(ctx context.Context) error {
 // caller matches replies to calls.
 type caller struct {
 	*link
-	queue, replyTo string
+	queue     string
+	request   amqp.Publishing // but for its ids
+	mandatory bool            // and the reply, too; then it has a message-id
 
-	body  []byte
 	ended chan struct{}
 
 	mu      sync.Mutex
@@ -88,8 +91,12 @@ func (c *caller) Do(ctx context.Context) error {
 	if reply == nil {
 		return amqp.ErrClosed
 	}
-	m := amqp.Publishing{CorrelationId: id, ReplyTo: c.replyTo, Body: c.body}
-	if err := c.ch.PublishWithContext(ctx, "", c.queue, false, false, m); err != nil {
+	m := c.request
+	m.CorrelationId = id
+	if c.mandatory {
+		m.MessageId = id
+	}
+	if err := c.ch.PublishWithContext(ctx, "", c.queue, c.mandatory, false, m); err != nil {
 		return err
 	}
 	select {

@@ -1,6 +1,7 @@
 package amqp091
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -15,11 +16,13 @@ const ackEvery = 32
 // server answers on the goroutine that receives.
 type server struct {
 	*link
-	tally *bench.Tally
-	reply bool
-	tuned bool
-	ended chan struct{}
-	err   error // set before ended is closed
+	tally  *bench.Tally
+	reply  bool
+	tuned  bool
+	alike  bool
+	answer amqp.Publishing // but for ids, and the body unless alike
+	ended  chan struct{}
+	err    error // set before ended is closed
 }
 
 // Serve implements bench.System.
@@ -32,7 +35,12 @@ func (y system) Serve(ctx context.Context, s *bench.Spec, _ int, t *bench.Tally)
 	if err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
-	v := &server{link: l, tally: t, reply: s.Pattern == bench.Call, tuned: y.tuned, ended: make(chan struct{})}
+	v := &server{link: l, tally: t, reply: s.Pattern == bench.Call, tuned: y.tuned, alike: y.alike, ended: make(chan struct{})}
+	if v.alike {
+		if v.answer, err = alikeReply(bytes.Repeat([]byte("x"), s.Size)); err != nil {
+			return nil, errors.Join(err, l.conn.Close())
+		}
+	}
 	go v.run(context.WithoutCancel(ctx), deliveries)
 	return v, nil
 }
@@ -74,8 +82,13 @@ func (v *server) run(ctx context.Context, deliveries <-chan amqp.Delivery) {
 			waiting = 0
 		}
 		if v.reply {
-			m := amqp.Publishing{CorrelationId: d.CorrelationId, Body: d.Body}
-			if v.err = v.ch.PublishWithContext(ctx, "", d.ReplyTo, false, false, m); v.err != nil {
+			m := v.answer
+			if m.CorrelationId = d.CorrelationId; v.alike {
+				m.MessageId = d.CorrelationId
+			} else {
+				m.Body = d.Body
+			}
+			if v.err = v.ch.PublishWithContext(ctx, "", d.ReplyTo, v.alike, false, m); v.err != nil {
 				return
 			}
 		}

@@ -155,7 +155,7 @@ var rules = []rule{
 	},
 	{
 		"bench/amqp091",
-		[]string{"bench", "internal/coalesce", amqp091},
+		[]string{"bench", "internal/coalesce", "messaging", "messaging/wire", amqp091},
 		"it is what one would write without this module: coalesce is the one part that the comparison shares",
 	},
 	{

@@ -83,7 +83,7 @@ func systems() map[string]bench.System {
 		"patchbay":      bench.Patchbay(all.Registry(), slog.Default()),
 		"channels":      bench.Channels(),
 		"amqp091":       amqp091.Naive(),
-		"amqp091-queue": amqp091.Queued(),
+		"amqp091-alike": amqp091.Alike(),
 		"amqp091-best":  amqp091.Tuned(),
 		"go-amqp":       amqp10.Settled(),
 		"go-amqp-wait":  amqp10.Unsettled(),
@@ -174,7 +174,7 @@ func (c *comparison) entries(spec bench.Spec) ([]bench.Entry, error) {
 	default:
 		add("amqp091", "amqp091", "")
 		if spec.Pattern == bench.Call {
-			add("amqp091-queue", "amqp091-queue", "")
+			add("amqp091-alike", "amqp091-alike", "")
 		}
 		add("amqp091-best", "amqp091-best", "")
 		add("patchbay", "patchbay", "")
