@@ -9,6 +9,7 @@ import (
 
 	"github.com/Azure/go-amqp"
 
+	"github.com/patchbay-go/patchbay/internal/coalesce"
 	"github.com/patchbay-go/patchbay/internal/gate"
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -18,32 +19,37 @@ const (
 	// a larger message goes alone.
 	windowBytes = 8 << 20
 
+	// roomBytes is how much may wait to be written before senders wait, each under
+	// its own context; bufferLimit how much can, with all that they then write.
+	roomBytes   = 1 << 20
+	bufferLimit = roomBytes + 2*windowBytes
+
 	// farewell bounds the closing of one thing.
 	farewell = time.Second
+
+	// laneIdle is how long a link for sending may be unused: one costs 43 KB.
+	laneIdle = 10 * time.Minute
 )
 
 // conn implements messaging.Conn over one connection to a peer. The client
 // library waits, with its locks held, for a peer that takes nothing, and heeds no
 // context then; so it is called by goroutines of the conn only, which end with
-// the connection.
-//
-// Lock order: lanes.mu before lane.mu; no other two are held together.
+// the connection. Messages do not pass through it: see frames.
 type conn struct {
 	o       *options
 	p       *profile
 	address addressing
 	native  nativeAddresses
 	host    string
-	raw     *socket
+	raw     *coalesce.Conn
+	frames  *frames
 	amqp    *amqp.Conn
 	caps    messaging.Capabilities
-	window  int
 
-	gate       gate.Gate
-	lanes      lanes
-	jobs       *sync.Pool
-	routes     routes
-	management *management // nil: nothing has to be declared
+	gate   gate.Gate
+	lanes  lanes
+	routes routes
+	nodes  *nodes // nil: nothing has to be declared
 
 	life context.Context //nolint:containedctx // ends with the connection
 	end  context.CancelFunc
@@ -58,16 +64,20 @@ type conn struct {
 
 var _ messaging.Conn = (*conn)(nil)
 
-func newConn(ctx context.Context, d *driver, p *profile, host string, raw *socket, opened *amqp.Conn) *conn {
+func newConn(ctx context.Context, d *driver, p *profile, host string, under *frames, opened *amqp.Conn, login messaging.Credentials) *conn {
 	c := &conn{
-		o: d.o, p: p, host: host, raw: raw, amqp: opened, window: d.window, jobs: &d.jobs,
+		o: d.o, p: p, host: host, raw: under.Conn, frames: under, amqp: opened,
 		address: d.o.addressing(p), native: nativeAddresses{d.o.controlExchange},
 		done: make(chan struct{}),
 	}
 	c.gate.MaxCount, c.gate.MaxBytes = d.window, windowBytes
 	c.lanes.init(c)
-	if p.queue != nil {
-		c.management = newManagement(c)
+	switch {
+	case p.queue == nil:
+	case d.o.management != nil:
+		c.nodes = newNodes(c, newREST(c, d.tls, login))
+	default:
+		c.nodes = newNodes(c, newManagement(c))
 	}
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	c.spawn(c.watch)
@@ -140,59 +150,23 @@ func (c *conn) Err() error {
 	return c.err
 }
 
-// Send implements messaging.Conn.
-func (c *conn) Send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
-	if err := c.send(ctx, to, m, done); err != nil {
-		return &messaging.OpError{Op: "sending to", Addr: to.String(), Err: joined(messaging.ErrNotSent, err)}
-	}
-	return nil
-}
-
-func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
-	if err := c.lost(); err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err := check(m, c.caps.MaxMessage); err != nil {
-		return err
-	}
-	target := c.routes.to(c, to)
-	if m.Ensure && to.Kind != messaging.KindReply && !to.Fanout && c.management != nil {
-		if err := c.management.ensure(ctx, c.plan(c.address.node(to), "", 0).queue); err != nil {
-			return err
-		}
-	}
-	if err := c.lanes.moving(ctx, target); err != nil {
-		return err
-	}
-	if err := c.gate.Enter(ctx, len(m.Body)); err != nil {
-		return err
-	}
-	j := newJob(c, to, target, m, done)
-	if err := c.lanes.hand(target, j); err != nil {
-		c.gate.Leave(1, len(m.Body))
-		return err
-	}
-	return nil
-}
-
 // watch is the goroutine that hears of the connection's end and closes links
 // that nobody uses.
 func (c *conn) watch() {
-	tick := time.NewTicker(laneIdle / 2)
+	tick := time.NewTicker(laneIdle)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			c.lanes.closeIdle(laneIdle)
+			c.lanes.closeIdle()
+			continue
 		case <-c.amqp.Done():
 			c.fail(c.why(c.amqp.Err()))
-			return
 		case <-c.done:
-			return
+			<-c.amqp.Done() // nobody reads any more
 		}
+		c.frames.end(c.Err())
+		return
 	}
 }
 
@@ -240,7 +214,7 @@ func (c *conn) lost() error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	if err := c.raw.Err(); err != nil {
+	if err := c.frames.Err(); err != nil {
 		return joined(messaging.ErrConnLost, err)
 	}
 	return nil

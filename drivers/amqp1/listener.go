@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/patchbay-go/patchbay/internal/inbox"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -12,12 +13,13 @@ import (
 const maxPrefetch = 4096
 
 // listener implements messaging.Listener: one source for each node, whose
-// messages gather in one channel that Poll reads.
+// messages gather in one inbox that Poll empties.
 type listener struct {
 	c        *conn
 	prefetch int
 	sources  []*source
-	inbox    chan polled // has room for all that credit was given for
+	inbox    *inbox.Inbox[polled]
+	deliver  func(*messaging.Delivery) // instead of the inbox; nil: none
 
 	started   chan struct{} // closed when start has returned
 	ended     chan struct{} // closed when Poll has nothing to give any more
@@ -35,7 +37,13 @@ var _ messaging.Listener = (*listener)(nil)
 // polled is a delivery on its way to Poll.
 type polled struct {
 	d *messaging.Delivery
-	s *settler
+	r *receiver
+}
+
+// giveBack returns a message to the broker as though it had never been
+// delivered, and reports whether it did.
+func (p polled) giveBack() bool {
+	return p.d.Tag&tagSettled == 0 && p.r.settle(p.d.Tag, released) == nil
 }
 
 // Listen implements messaging.Conn.
@@ -52,7 +60,7 @@ func (c *conn) Listen(ctx context.Context, sub messaging.Subscription) (messagin
 
 func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listener, error) {
 	l := &listener{
-		c: c, prefetch: min(sub.Prefetch, maxPrefetch),
+		c: c, deliver: sub.Deliver, prefetch: min(sub.Prefetch, maxPrefetch), inbox: inbox.New[polled](),
 		started: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if c.o.prefetch > 0 {
@@ -60,7 +68,6 @@ func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listene
 	}
 	l.prefetch = max(1, l.prefetch)
 	plans := c.plans(sub)
-	l.inbox = make(chan polled, len(plans)*l.prefetch)
 	err := c.await(ctx, func() error { return l.start(plans, sub.Reply != "") })
 	if err != nil {
 		c.spawn(func() { // it may still be starting
@@ -110,11 +117,14 @@ func (l *listener) Poll(ctx context.Context) (*messaging.Delivery, error) {
 			return nil, l.failure()
 		default:
 		}
-		select {
-		case p := <-l.inbox:
-			if !p.s.lost() { // else the broker has it, for somebody else
+		if p, ok := l.inbox.Take(); ok {
+			if !p.r.isLost(p.d.Tag) { // else the broker has it, for somebody else
 				return p.d, nil
 			}
+			continue
+		}
+		select {
+		case <-l.inbox.Ready():
 		case <-l.ended:
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -173,16 +183,17 @@ func (l *listener) stop() {
 		all.Go(s.drain)
 	}
 	all.Wait()
-	for {
-		select {
-		case p := <-l.inbox:
-			if p.s.giveBack() {
-				l.returned++
-			}
-		default:
-			return
+	l.returned = l.giveBack()
+}
+
+// giveBack gives back what waits to be polled, and returns how many those were.
+func (l *listener) giveBack() (n int) {
+	for p, ok := l.inbox.Take(); ok; p, ok = l.inbox.Take() {
+		if p.giveBack() {
+			n++
 		}
 	}
+	return n
 }
 
 // Close implements messaging.Listener.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"sync"
 
+	"github.com/patchbay-go/patchbay/internal/inbox"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -16,7 +17,7 @@ type listener struct {
 	reply    string
 	prefetch int
 	sources  []*source
-	inbox    *inbox
+	inbox    *inbox.Inbox[polled]
 	deliver  func(*messaging.Delivery) // instead of the inbox; nil: none
 
 	started   chan struct{} // closed when start has returned
@@ -59,7 +60,7 @@ func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listene
 		l.prefetch = c.o.prefetch
 	}
 	l.prefetch = max(1, l.prefetch)
-	l.inbox = newInbox()
+	l.inbox = inbox.New[polled]()
 
 	err = c.await(ctx, func() error { return l.start(plans) })
 	if err != nil {
@@ -117,14 +118,14 @@ func (l *listener) Poll(ctx context.Context) (*messaging.Delivery, error) {
 			return nil, l.failure()
 		default:
 		}
-		if p, ok := l.inbox.take(); ok {
+		if p, ok := l.inbox.Take(); ok {
 			if !p.s.lost() { // else the broker has it, for somebody else
 				return p.d, nil
 			}
 			continue
 		}
 		select {
-		case <-l.inbox.ready:
+		case <-l.inbox.Ready():
 		case <-l.ended:
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -175,12 +176,18 @@ func (l *listener) stop() {
 	}
 	l.receiving.Wait()
 	for {
-		p, ok := l.inbox.take()
+		p, ok := l.inbox.Take()
 		if !ok {
 			return
 		}
 		l.returned += p.giveBack()
 	}
+}
+
+// polled is a delivery on its way to Poll.
+type polled struct {
+	d *messaging.Delivery
+	s *session
 }
 
 func (p polled) giveBack() int {

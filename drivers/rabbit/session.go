@@ -83,7 +83,7 @@ func (s *session) deliver(a *arrival) {
 	if f := s.s.l.deliver; f != nil {
 		f(d)
 	} else {
-		s.s.l.inbox.put(polled{d, s})
+		s.s.l.inbox.Put(polled{d, s})
 	}
 }
 

@@ -118,7 +118,7 @@ func (s *session) settleReading(d *messaging.Delivery, o messaging.Outcome) {
 	if o == messaging.Requeue { // it still counts as prefetched
 		next := messaging.NewDelivery(d.Message, s)
 		next.Source, next.Tag, next.Redelivered = d.Source, d.Tag, true
-		s.s.l.inbox.put(polled{next, s})
+		s.s.l.inbox.Put(polled{next, s})
 		return
 	}
 	r := s.stream

@@ -2,40 +2,12 @@ package rabbit_test
 
 import (
 	"crypto/tls"
-	"io"
-	"net"
 	"net/url"
-	"sync"
 	"testing"
 
 	"github.com/patchbay-go/patchbay/internal/tlstest"
 	"github.com/patchbay-go/patchbay/messaging"
 )
-
-// front returns the address of a server that speaks TLS in front of a broker.
-func front(t *testing.T, behind string, cert tls.Certificate) string {
-	t.Helper()
-	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	return server(t, func(c net.Conn) {
-		secure := tls.Server(c, config)
-		if secure.HandshakeContext(t.Context()) != nil {
-			return // the client does not like us
-		}
-		plain, err := net.Dial("tcp", behind)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		var wg sync.WaitGroup
-		for _, pair := range [][2]net.Conn{{secure, plain}, {plain, secure}} {
-			wg.Go(func() {
-				_, _ = io.Copy(pair[0], pair[1])
-				pair[0].Close()
-			})
-		}
-		wg.Wait()
-	})
-}
 
 func TestTLS(t *testing.T) {
 	b := newBroker(t)
@@ -59,7 +31,7 @@ func TestTLS(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			there := *u
-			there.Scheme, there.Host = "rabbit+tls", front(t, u.Host, tt.cert)
+			there.Scheme, there.Host = "rabbit+tls", tlstest.Front(t, u.Host, tt.cert)
 			c, err := dialURL(t, there.String()+"?ssl_ca_file="+ours.File+tt.options, limit)
 			if tt.refused {
 				wantErr(t, err, messaging.ErrConnect, messaging.ErrPermanent)

@@ -23,6 +23,9 @@ const (
 	otel           = "go.opentelemetry.io/otel"
 )
 
+// amqpParts are what the two drivers over AMQP share.
+var amqpParts = []string{"internal/coalesce", "internal/gate", "internal/inbox", "internal/intern", "internal/splice", "internal/tlsurl"}
+
 var rules = []rule{
 	{
 		"messaging",
@@ -79,12 +82,12 @@ var rules = []rule{
 	},
 	{
 		"drivers/rabbit",
-		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/gate", "internal/tlsurl", amqp091},
+		append([]string{"messaging", "messaging/wire", amqp091}, amqpParts...),
 		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
 	},
 	{
 		"drivers/amqp1",
-		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/gate", "internal/tlsurl", goAMQP},
+		append([]string{"messaging", "messaging/wire", goAMQP}, amqpParts...),
 		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
 	},
 	{
@@ -211,6 +214,18 @@ var rules = []rule{
 		"it counts who is inside, and knows nothing of messaging",
 	},
 	{
+		"internal/inbox", nil,
+		"it is a queue, which knows nothing of messaging",
+	},
+	{
+		"internal/intern", nil,
+		"it is a table of texts, which knows nothing of messaging",
+	},
+	{
+		"internal/splice", nil,
+		"it is an io.Reader, which knows frames by their sizes only",
+	},
+	{
 		"internal/freeport", nil,
 		"it finds ports for tests and for the command line, and knows nothing of messaging",
 	},
@@ -221,7 +236,7 @@ var rules = []rule{
 	},
 	{
 		"internal/tlstest", nil,
-		"it makes certificates, for the tests of any package",
+		"it makes certificates for the tests of any package",
 	},
 	{
 		"internal/lazyctx", nil,

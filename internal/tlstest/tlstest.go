@@ -1,4 +1,4 @@
-// Package tlstest makes certificates for tests.
+// Package tlstest makes certificates, and servers that show them, for tests.
 package tlstest
 
 import (
