@@ -40,7 +40,11 @@ func (t *trial) cut(trs ...*messaging.Transport) {
 	var after []uint64
 	for _, tr := range trs {
 		s := tr.Stats()
-		after = append(after, s.ConnsLost+uint64(max(1, s.Conns))) //nolint:gosec // a few
+		cut := s.Conns
+		if s.Links > 0 { // a node stays
+			cut = s.Links
+		}
+		after = append(after, s.ConnsLost+uint64(max(1, cut))) //nolint:gosec // a few
 	}
 	t.check(t.h.Fault.Cut(t.patient()), "cutting all connections")
 	for i, tr := range trs {

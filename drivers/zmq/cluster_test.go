@@ -328,7 +328,7 @@ func TestScale(t *testing.T) {
 	}
 	links := 0
 	for _, tr := range trs {
-		links += tr.Stats().Conns - 1
+		links += tr.Stats().Links
 	}
 	t.Logf("%d links and %d calls after %v; the servers' process peaked at %d MiB", links, servers*clients, time.Since(began),
 		memory(t, all.cmd.Process.Pid)>>20)
