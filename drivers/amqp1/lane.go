@@ -59,7 +59,7 @@ func (l *lane) send(ctx context.Context, m *messaging.Message, target *terminus,
 		default:
 			return false, err
 		}
-		if err := l.c.lost(); err != nil {
+		if err := l.c.Lost(); err != nil {
 			return false, err
 		}
 	}
@@ -75,14 +75,14 @@ func (l *lane) attached(ctx context.Context) (*sender, error) {
 	case l.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
-	case <-l.c.done:
-		return nil, l.c.lost()
+	case <-l.c.Done():
+		return nil, l.c.Lost()
 	}
 	if link := l.current(); link != nil {
 		<-l.turn
 		return link, nil
 	}
-	err := l.c.await(ctx, func() error {
+	err := l.c.Await(ctx, func() error {
 		defer func() { <-l.turn }()
 		link, err := l.attach()
 		if err != nil {
@@ -122,7 +122,7 @@ func (l *lane) attach() (link *sender, err error) {
 		name := linkName()
 		l.c.frames.announce(name, link)
 		defer l.c.frames.withdraw(name)
-		link.lib, err = s.NewSender(l.c.life, l.target.address, &amqp.SenderOptions{
+		link.lib, err = s.NewSender(l.c.Context(), l.target.address, &amqp.SenderOptions{
 			Name: name, SettlementMode: amqp.SenderSettleModeMixed.Ptr(), TargetCapabilities: l.target.capabilities,
 		})
 		if notFound(err) {

@@ -91,12 +91,12 @@ func (s *lanes) inSession(f func(*amqp.Session) error) error {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
-	case <-s.c.done:
-		return s.c.lost()
+	case <-s.c.Done():
+		return s.c.Lost()
 	}
 	for again := true; ; again = false {
 		if s.session == nil {
-			session, err := s.c.amqp.NewSession(s.c.life, nil)
+			session, err := s.c.amqp.NewSession(s.c.Context(), nil)
 			if err != nil {
 				return err
 			}

@@ -68,11 +68,11 @@ func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listene
 	}
 	l.prefetch = max(1, l.prefetch)
 	plans := c.plans(sub)
-	err := c.await(ctx, func() error { return l.start(plans, sub.Reply != "") })
+	err := c.Await(ctx, func() error { return l.start(plans, sub.Reply != "") })
 	if err != nil {
-		c.spawn(func() { // it may still be starting
+		c.Spawn(func() { // it may still be starting
 			<-l.started
-			_ = l.Close(c.life)
+			_ = l.Close(c.Context())
 		})
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (l *listener) end(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil {
-		l.err = &messaging.OpError{Op: "receiving from", Addr: l.c.host, Err: err}
+		l.err = &messaging.OpError{Op: "receiving from", Addr: l.c.Host, Err: err}
 		close(l.ended)
 	}
 }
@@ -162,7 +162,7 @@ func (l *listener) stopping() bool {
 func (l *listener) Stop(ctx context.Context) (int, error) {
 	l.end(messaging.ErrClosed)
 	l.stopOnce.Do(func() {
-		if !l.c.spawn(l.stop) {
+		if !l.c.Spawn(l.stop) {
 			close(l.stopped) // with the connection
 		}
 	})
@@ -170,7 +170,7 @@ func (l *listener) Stop(ctx context.Context) (int, error) {
 	case <-l.stopped:
 		return l.returned, nil
 	case <-ctx.Done():
-		return 0, &messaging.OpError{Op: "stopping to receive from", Addr: l.c.host, Err: context.Cause(ctx)}
+		return 0, &messaging.OpError{Op: "stopping to receive from", Addr: l.c.Host, Err: context.Cause(ctx)}
 	}
 }
 
@@ -200,8 +200,8 @@ func (l *listener) giveBack() (n int) {
 func (l *listener) Close(ctx context.Context) error {
 	_, err := l.Stop(ctx)
 	l.closeOnce.Do(func() {
-		if e := l.c.await(ctx, l.free); err == nil && e != nil && l.c.lost() == nil {
-			err = &messaging.OpError{Op: "stopping to receive from", Addr: l.c.host, Err: e}
+		if e := l.c.Await(ctx, l.free); err == nil && e != nil && l.c.Lost() == nil {
+			err = &messaging.OpError{Op: "stopping to receive from", Addr: l.c.Host, Err: e}
 		}
 	})
 	return err

@@ -64,8 +64,8 @@ func (t *management) do(method, path string, body any, want ...string) error {
 	select {
 	case t.turn <- struct{}{}:
 		defer func() { <-t.turn }()
-	case <-t.c.done:
-		return t.c.lost()
+	case <-t.c.Done():
+		return t.c.Lost()
 	}
 	var err error
 	for range 3 {
@@ -82,7 +82,7 @@ func (t *management) do(method, path string, body any, want ...string) error {
 			return &statusError{method + " " + path, status, said}
 		}
 		t.to, t.from = nil, nil
-		if t.c.lost() != nil {
+		if t.c.Lost() != nil {
 			break
 		}
 	}
@@ -96,19 +96,19 @@ func (t *management) attach() error {
 	if t.to != nil {
 		return nil
 	}
-	session, err := t.c.amqp.NewSession(t.c.life, nil)
+	session, err := t.c.amqp.NewSession(t.c.Context(), nil)
 	if err != nil {
 		return err
 	}
 	paired := map[string]any{"paired": true}
-	from, err := session.NewReceiver(t.c.life, managementNode, &amqp.ReceiverOptions{
+	from, err := session.NewReceiver(t.c.Context(), managementNode, &amqp.ReceiverOptions{
 		Name: managementLink, Properties: paired, TargetAddress: managementNode, Credit: 16,
 		RequestedSenderSettleMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
 	if err != nil {
 		return err
 	}
-	to, err := session.NewSender(t.c.life, managementNode, &amqp.SenderOptions{
+	to, err := session.NewSender(t.c.Context(), managementNode, &amqp.SenderOptions{
 		Name: managementLink, Properties: paired, SourceAddress: managementNode,
 		SettlementMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
@@ -122,7 +122,7 @@ func (t *management) attach() error {
 func (t *management) request(method, path string, body any) (status, said string, err error) {
 	t.id++
 	id, me := strconv.FormatUint(t.id, 10), "$me"
-	err = t.to.Send(t.c.life, &amqp.Message{
+	err = t.to.Send(t.c.Context(), &amqp.Message{
 		Properties: &amqp.MessageProperties{MessageID: id, To: &path, Subject: &method, ReplyTo: &me},
 		Value:      body,
 	}, nil)
@@ -130,11 +130,11 @@ func (t *management) request(method, path string, body any) (status, said string
 		return "", "", err
 	}
 	for {
-		m, err := t.from.Receive(t.c.life, nil)
+		m, err := t.from.Receive(t.c.Context(), nil)
 		if err != nil {
 			return "", "", err
 		}
-		if err := t.from.AcceptMessage(t.c.life, m); err != nil {
+		if err := t.from.AcceptMessage(t.c.Context(), m); err != nil {
 			return "", "", err
 		}
 		if m.Properties == nil || m.Properties.CorrelationID != any(id) {

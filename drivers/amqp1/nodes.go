@@ -43,7 +43,7 @@ func (n *nodes) ensure(ctx context.Context, q *queue) error {
 	if known {
 		return nil
 	}
-	return n.c.await(ctx, func() error {
+	return n.c.Await(ctx, func() error {
 		if err := n.declare(q); err != nil {
 			return err
 		}

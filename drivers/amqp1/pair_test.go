@@ -82,8 +82,9 @@ func newPair(tb testing.TB, window uint32) *pair {
 	w.came.L = &w.mu
 	under := coalesce.New(w, coalesce.Options{})
 	tb.Cleanup(under.Abort)
-	c := &conn{o: &options{valueType: valueType}, p: rabbitMQ(), frames: newFrames(under, 0, 1000, valueType), raw: under, done: make(chan struct{})}
-	c.gate.MaxCount, c.gate.MaxBytes = 100, windowBytes
+	c := &conn{o: &options{valueType: valueType}, p: rabbitMQ(), frames: newFrames(under, 0, 1000, valueType), raw: under}
+	c.Begin(tb.Context(), "the pair", c.frames, c.told)
+	c.Gate.MaxCount, c.Gate.MaxBytes = 100, windowBytes
 	p := &pair{tb, w, c, nil}
 	p.library(performBegin, codeNull, codeUint0, codeSmallUint, 200)
 	p.peer(performOpen, codeNull, codeNull, codeUint, 0, 0, 2, 0)

@@ -71,7 +71,7 @@ func (r *rest) do(method, name string, attributes map[string]any, want ...int) e
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(r.c.life, answerTime)
+	ctx, cancel := context.WithTimeout(r.c.Context(), answerTime)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, at.String(), &body)
 	if err != nil {

@@ -17,7 +17,7 @@ func (c *conn) Send(ctx context.Context, to messaging.Address, m *messaging.Mess
 }
 
 func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
-	if err := c.lost(); err != nil {
+	if err := c.Lost(); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
@@ -40,7 +40,7 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 		}
 		return joined(messaging.ErrConnLost, err)
 	}
-	if err := c.gate.Enter(ctx, len(m.Body)); err != nil {
+	if err := c.Gate.Enter(ctx, len(m.Body)); err != nil {
 		return err
 	}
 	l := c.lanes.use(target)
@@ -58,7 +58,7 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 	if err == nil {
 		o.tell()
 	}
-	c.gate.Leave(1, o.bytes)
+	c.Gate.Leave(1, o.bytes)
 	return err
 }
 
@@ -79,5 +79,5 @@ func (c *conn) finish(done []outgoing) {
 		done[i].from.lane.open.Add(-1)
 		done[i].tell()
 	}
-	c.gate.Leave(len(done), bytes)
+	c.Gate.Leave(len(done), bytes)
 }

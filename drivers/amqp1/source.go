@@ -31,9 +31,9 @@ func (s *source) start() error {
 		return err
 	}
 	s.over = make(chan struct{})
-	if !s.l.c.spawn(func() { s.run(link) }) {
+	if !s.l.c.Spawn(func() { s.run(link) }) {
 		s.over = nil
-		return s.l.c.lost()
+		return s.l.c.Lost()
 	}
 	return nil
 }
@@ -47,7 +47,7 @@ func (s *source) run(link *receiver) {
 		began := time.Now()
 		link.acknowledge()
 		err := link.reason
-		if s.l.stopping() || s.l.c.lost() != nil || s.plan.dynamic {
+		if s.l.stopping() || s.l.c.Lost() != nil || s.plan.dynamic {
 			s.fail(err)
 			return
 		}
@@ -61,7 +61,7 @@ func (s *source) run(link *receiver) {
 		case <-time.After(back):
 		case <-s.l.ended:
 			return
-		case <-s.l.c.done:
+		case <-s.l.c.Done():
 			s.fail(err)
 			return
 		}
@@ -90,7 +90,7 @@ func (s *source) attach() (*receiver, error) {
 			return nil, err
 		}
 	}
-	session, err := c.amqp.NewSession(c.life, nil)
+	session, err := c.amqp.NewSession(c.Context(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (s *source) attach() (*receiver, error) {
 	}
 	c.frames.announce(o.Name, link)
 	defer c.frames.withdraw(o.Name)
-	if link.lib, err = session.NewReceiver(c.life, s.plan.source.address, o); err != nil {
+	if link.lib, err = session.NewReceiver(c.Context(), s.plan.source.address, o); err != nil {
 		c.retire(session.Close)
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (s *source) drain() {
 	if !s.l.c.p.drains {
 		wait = time.Millisecond // the credit is gone all the same
 	}
-	ctx, cancel := context.WithTimeout(s.l.c.life, wait)
+	ctx, cancel := context.WithTimeout(s.l.c.Context(), wait)
 	defer cancel()
 	link.drain(ctx)
 }
@@ -160,8 +160,8 @@ func (s *source) free() error {
 	if link == nil {
 		return nil
 	}
-	if c.lost() == nil {
-		ctx, cancel := context.WithTimeout(c.life, answerTime)
+	if c.Lost() == nil {
+		ctx, cancel := context.WithTimeout(c.Context(), answerTime)
 		defer cancel()
 		link.flush()
 		_ = link.lib.Close(ctx)
@@ -170,7 +170,7 @@ func (s *source) free() error {
 	if s.over != nil {
 		<-s.over
 	}
-	if q := s.plan.queue; q != nil && q.private && c.lost() == nil {
+	if q := s.plan.queue; q != nil && q.private && c.Lost() == nil {
 		return c.nodes.remove(q.name)
 	}
 	return nil

@@ -24,7 +24,7 @@ const (
 )
 
 // amqpParts are what the two drivers over AMQP share.
-var amqpParts = []string{"internal/coalesce", "internal/gate", "internal/inbox", "internal/intern", "internal/splice", "internal/tlsurl"}
+var amqpParts = []string{"internal/coalesce", "internal/gate", "internal/inbox", "internal/intern", "internal/lifetime", "internal/splice", "internal/tlsurl"}
 
 var rules = []rule{
 	{
@@ -216,6 +216,11 @@ var rules = []rule{
 	{
 		"internal/inbox", nil,
 		"it is a queue, which knows nothing of messaging",
+	},
+	{
+		"internal/lifetime",
+		[]string{"messaging", "internal/gate"},
+		"it knows how a connection ends, and nothing of a protocol",
 	},
 	{
 		"internal/intern", nil,
