@@ -15,8 +15,13 @@ import (
 // harness's: the suite knows none.
 type Strangers struct {
 	Endpoints []string // host:port where transports may listen; nobody need be at all of them
-	Oversized []byte   // says hello and announces something far too large; empty: it is not shown
-	Identity  []byte   // says hello in the name of a peer, the same each time; empty: it is not shown
+
+	// Secure makes a connection what hello is said over, such as one with TLS. Nil: it
+	// is that already. Garbage comes before it.
+	Secure func(ctx context.Context, nc net.Conn) (net.Conn, error)
+
+	Oversized []byte // says hello and announces something far too large; empty: it is not shown
+	Identity  []byte // says hello in the name of a peer, the same each time; empty: it is not shown
 }
 
 // Cases of who connects and is no peer. Behind a broker there are none.
@@ -106,11 +111,21 @@ func slowLoris(t *trial) {
 	})
 }
 
+// hello returns what says hello over a connection.
+func (t *trial) hello(nc net.Conn) net.Conn {
+	if t.h.Strangers.Secure == nil {
+		return nc
+	}
+	secure, err := t.h.Strangers.Secure(t.ctx, nc)
+	t.check(err, "securing a stranger's connection")
+	return secure
+}
+
 func oversized(t *trial) {
 	t.needs(len(t.h.Strangers.Oversized) > 0, "Strangers.Oversized")
 	t.attacked(func(dial func() net.Conn) {
 		for range 10 {
-			nc := dial()
+			nc := t.hello(dial())
 			_, _ = nc.Write(t.h.Strangers.Oversized)
 			t.hungUp(nc, "an announced size")
 		}
@@ -121,7 +136,7 @@ func duplicateIdentity(t *trial) {
 	t.needs(len(t.h.Strangers.Identity) > 0, "Strangers.Identity")
 	t.attacked(func(dial func() net.Conn) {
 		for range 10 {
-			_, _ = dial().Write(t.h.Strangers.Identity)
+			_, _ = t.hello(dial()).Write(t.h.Strangers.Identity)
 		}
 	})
 	// Two good clients, a stranger in between: each gets its own answers.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -101,20 +102,40 @@ func notifyPriorities(t *trial) {
 
 func notifyShared(t *trial) {
 	topic := t.name("notifications")
-	for _, who := range []string{"a", "b"} {
-		t.subscribe(topic, who, notify.ListenerOptions{Prefetch: 4}, nil, notify.Info)
+	listeners := []string{"a", "b"}
+	var first atomic.Int32
+	both := make(chan struct{})
+	for _, who := range listeners {
+		held := false
+		o := notify.ListenerOptions{Prefetch: 4, Executor: rpc.Blocking()}
+		t.subscribe(topic, who, o, func(string) error {
+			if held {
+				return nil
+			}
+			// The first of each is held until both have one: a listener that gets
+			// none makes the other wait.
+			if held = true; int(first.Add(1)) == len(listeners) {
+				close(both)
+			}
+			select {
+			case <-both:
+			case <-t.ctx.Done():
+			}
+			return nil
+		}, notify.Info)
 	}
 	n := t.publisherOf(topic)
 	ks := keys("n", 40)
 	t.publish(n, notify.Info, ks...)
-	t.waitKeys(ks...)
-	t.fencePriorities(n, 1, notify.Info)
-	t.onlyOnce(ks)
-	for _, who := range []string{"a", "b"} {
+	err := t.ledger.wait(t.patient(), func(l *ledger) bool { return len(l.copies) >= len(ks) })
+	for _, who := range listeners {
 		if len(t.ledger.keysOf(who)) == 0 {
 			t.errorf("listener %s got nothing of %d notifications", who, len(ks))
 		}
 	}
+	t.check(err, "waiting for all notifications")
+	t.fencePriorities(n, 1, notify.Info)
+	t.onlyOnce(ks)
 }
 
 func notifyWaits(t *trial) {
@@ -280,95 +301,6 @@ func notifyRequeued(t *trial) {
 	if st := s.listener.Stats(); st.Requeued != 2 || st.Abandoned != 0 {
 		t.errorf("the listener counted %+v, want 2 that were given back", st)
 	}
-}
-
-// gather adds to an endpoint a handler of batches, which writes them down and then
-// calls handle with their keys. It returns where it tells the sizes.
-func (t *trial) gather(ep *notify.Endpoint, who string, handle func(keys []string) error) <-chan int {
-	sizes := make(chan int, 64)
-	notify.HandleBatch(ep, notify.Info, func(_ context.Context, ns []*notify.Notification) error {
-		var ks []string
-		for _, n := range ns {
-			var body payload
-			if err := n.Decode(&body); err != nil {
-				return err
-			}
-			t.notified(who, n, body.Key)
-			ks = append(ks, body.Key)
-		}
-		sizes <- len(ns)
-		return handle(ks)
-	})
-	return sizes
-}
-
-func notifyBatch(t *trial) {
-	const size, rest = 5, 3
-	topic := t.name("notifications")
-	ep := &notify.Endpoint{}
-	timeout := t.scaled(moment)
-	handled := make(chan time.Time, 64)
-	sizes := t.gather(ep, "s", func([]string) error { handled <- time.Now(); return nil })
-	t.subscribeTo(topic, "s", notify.ListenerOptions{BatchSize: size, BatchTimeout: 100 * timeout, Executor: rpc.Blocking()}, ep)
-	n := t.publisherOf(topic)
-	ks := keys("n", 3*size)
-	t.publish(n, notify.Info, ks...)
-	t.waitKeys(ks...)
-	for range 3 {
-		if got := <-sizes; got != size {
-			t.errorf("a batch of %d, want %d", got, size)
-		}
-	}
-	// And what does not fill one comes when the time is over.
-	slow := t.name("notifications")
-	late := &notify.Endpoint{}
-	lateSizes := t.gather(late, "late", func([]string) error { handled <- time.Now(); return nil })
-	for range 3 {
-		<-handled
-	}
-	t.subscribeTo(slow, "late", notify.ListenerOptions{BatchSize: 100, BatchTimeout: timeout, Executor: rpc.Blocking()}, late)
-	start := time.Now()
-	few := keys("few", rest)
-	t.publish(t.publisherOf(slow), notify.Info, few...)
-	t.waitKeys(few...)
-	if took := (<-handled).Sub(start); took < timeout-timeout/20 || took > timeout+t.scaled(slack) {
-		t.errorf("a batch that is not full was handled after %v, want %v after its first notification", took, timeout)
-	}
-	t.prove("the late batch had %d of %d", <-lateSizes, rest)
-	t.onlyOnce(append(ks, few...))
-}
-
-func notifyFailedBatch(t *trial) {
-	const size = 4
-	topic := t.name("notifications")
-	ep := &notify.Endpoint{}
-	calls := 0
-	sizes := t.gather(ep, "s", func([]string) error {
-		if calls++; calls == 2 {
-			return errors.New("database is down")
-		}
-		return nil
-	})
-	o := notify.ListenerOptions{BatchSize: size, BatchTimeout: t.scaled(moment), AllowRequeue: true, RequeueDelay: time.Millisecond, Executor: rpc.Blocking()}
-	s := t.subscribeTo(topic, "s", o, ep)
-	n := t.publisherOf(topic)
-	ks := keys("n", 3*size)
-	for i := range 3 { // batch by batch, or what comes again mixes with what is new
-		t.publish(n, notify.Info, ks[i*size:(i+1)*size]...)
-		if got := <-sizes; got != size {
-			t.errorf("batch %d has %d, want %d", i, got, size)
-		}
-		if i == 1 {
-			t.wait("the second batch to come again", func(l *ledger) bool { return len(l.got) >= 3*size })
-			for got := 0; got < size; {
-				got += <-sizes
-			}
-		}
-	}
-	s.leave()
-	t.copies(ks[:size], 1)
-	t.copies(ks[size:2*size], 2)
-	t.copies(ks[2*size:], 1)
 }
 
 func notifyInHand(t *trial) {

@@ -20,12 +20,12 @@ func (l *links) Dialed(host string, attempt int, took time.Duration, err error) 
 }
 
 // Up implements Links.
-func (l *links) Up() { l.count.conns.Add(1) }
+func (l *links) Up() { l.count.links.Add(1) }
 
 // Down implements Links. Links can be many, and a stranger may end as many as he
 // opens: so their log has a limit.
 func (l *links) Down(host string, err error) {
-	l.count.conns.Add(-1)
+	l.count.links.Add(-1)
 	if err == nil {
 		return
 	}

@@ -42,7 +42,7 @@ func TestLinksAreCounted(t *testing.T) {
 		if got := now.DialFailures - before.DialFailures; got != 1 {
 			t.Errorf("%d failures, want 1", got)
 		}
-		if got := now.Conns - before.Conns; got != 1 {
+		if got := now.Links - before.Links; got != 1 {
 			t.Errorf("%d more connections, want 1", got)
 		}
 		if got := now.ConnsLost - before.ConnsLost; got != 1 {

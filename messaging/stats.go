@@ -7,13 +7,14 @@ import (
 
 // Stats are a Transport's numbers. Counters only grow; gauges are of the moment.
 type Stats struct {
-	Conns        int    `json:"conns"`         // open now, for sending and listening; without a broker, the links too
+	Conns        int    `json:"conns"`         // open now, for sending and listening; without a broker, the node alone
+	Links        int    `json:"links"`         // to and from peers, now; without a broker
 	InFlight     int    `json:"in_flight"`     // sends whose outcome is not known yet
 	Calls        int    `json:"calls"`         // calls that wait now
 	Streams      int    `json:"streams"`       // open now
 	Dials        uint64 `json:"dials"`         // attempts to connect
 	DialFailures uint64 `json:"dial_failures"` // of them
-	ConnsLost    uint64 `json:"conns_lost"`    // connections that ended without being closed by us
+	ConnsLost    uint64 `json:"conns_lost"`    // connections and links that ended without being closed by us
 	PoolWaits    uint64 `json:"pool_waits"`    // sends that had to wait for a connection
 	Sent         uint64 `json:"sent"`          // sends that were accepted
 	Rejected     uint64 `json:"rejected"`      // sends that the peer refused
@@ -30,7 +31,7 @@ type Stats struct {
 
 // counters are Stats as they are counted.
 type counters struct {
-	conns, inFlight, calls, streams            atomic.Int64
+	conns, links, inFlight, calls, streams     atomic.Int64
 	dials, dialFailures, connsLost, poolWaits  atomic.Uint64
 	sent, rejected, noRoute, notSent, unknown  atomic.Uint64
 	retries, received, duplicates, undecodable atomic.Uint64
@@ -40,6 +41,7 @@ type counters struct {
 func (c *counters) snapshot() Stats {
 	return Stats{
 		Conns:        int(c.conns.Load()),
+		Links:        int(c.links.Load()),
 		InFlight:     int(c.inFlight.Load()),
 		Calls:        int(c.calls.Load()),
 		Streams:      int(c.streams.Load()),

@@ -16,6 +16,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +52,8 @@ type options struct {
 	duration time.Duration
 	size     int
 	rabbit   string
+	only     *regexp.Regexp // of the names of cases and rows, "call, 64 in flight: zmq driver"
+	profile  string
 	json     bool
 }
 
@@ -60,10 +64,16 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "of one run")
 	flag.IntVar(&o.size, "size", 100, "bytes of a message")
 	flag.StringVar(&o.rabbit, "rabbit", "", "rabbit:// URL, to measure RabbitMQ as well")
+	only := flag.String("only", "", "measure what matches this `regexp` alone, such as 'one way.*(zmq4|driver)'")
+	flag.StringVar(&o.profile, "profile", "", "write profiles to files whose names begin so; of the last round")
 	flag.BoolVar(&o.json, "json", false, "print each run as a line of JSON, before the tables")
 	flag.Parse()
 	if *serve {
 		return bench.ServeProcess(ctx, systems(), os.Stdin, os.Stdout)
+	}
+	var err error
+	if o.only, err = regexp.Compile(*only); err != nil {
+		return fmt.Errorf("-only: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "rivals")
 	if err != nil {
@@ -106,10 +116,24 @@ func (o *options) compare(ctx context.Context, r *bench.Runner, c *libzmq, s ben
 	} else {
 		entries = append(entries, "zmq driver=driver")
 	}
+	title := s.String()
+	if s.Pattern == bench.Cast {
+		title = fmt.Sprintf("one way, one sender, %d B", s.Size)
+	}
+	entries = slices.DeleteFunc(entries, func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return !o.only.MatchString(title + ": " + name)
+	})
+	if len(entries) == 0 {
+		return nil
+	}
 	var records []bench.Record
 	for round := 1; round <= o.rounds; round++ {
 		for _, e := range entries {
 			name, system, _ := strings.Cut(e, "=")
+			if o.profile != "" {
+				s.Profile = fmt.Sprintf("%s-%s-%s-%d", o.profile, system, s.Pattern, s.InFlight)
+			}
 			sample, err := o.measure(ctx, r, c, system, s)
 			if err != nil {
 				return fmt.Errorf("measuring %s, round %d: %w", name, round, err)
@@ -119,12 +143,8 @@ func (o *options) compare(ctx context.Context, r *bench.Runner, c *libzmq, s ben
 			if o.json {
 				_ = json.NewEncoder(os.Stdout).Encode(rec) // the table fails, too
 			}
-			fmt.Fprintf(os.Stderr, "%s, %d in flight: %s, round %d of %d: %.0f/s\n", s.Pattern, s.InFlight, name, round, o.rounds, sample.Rate)
+			fmt.Fprintf(os.Stderr, "%s: %s, round %d of %d: %.0f/s\n", title, name, round, o.rounds, sample.Rate)
 		}
-	}
-	title := fmt.Sprintf("%s, %d in flight, %d B", s.Pattern, s.InFlight, s.Size)
-	if s.Pattern == bench.Cast {
-		title = fmt.Sprintf("one way, one sender, %d B", s.Size)
 	}
 	if err := bench.WriteTable(os.Stdout, title, bench.Summarize(records)); err != nil {
 		return err

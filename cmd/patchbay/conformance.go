@@ -40,10 +40,11 @@ Levels are must (every driver owes it), cap (declared capabilities) and fault (l
 that break). The faults are made by a proxy that the program puts before each host,
 without privileges, or by the in-memory driver itself; what needs a broker's
 console (a restart, a memory alarm) is skipped, and says so. fake:// tests a broker
-of its own. For zmq:// the program is all the nodes: its URL names hosts of this
-machine, 12 at least, or none.`,
+of its own. For zmq:// and zmq+tls:// the program is all the nodes: the URL names
+endpoints of this machine, 12 at least, or none.`,
 		Example: `  patchbay conformance
   patchbay conformance --url zmq://
+  patchbay conformance --url 'zmq+tls://?ssl_ca_file=ca.pem&ssl_cert_file=node.pem&ssl_client_ca_file=ca.pem'
   patchbay conformance --url rabbit://guest:guest@localhost/ --level must --json report.json
   patchbay conformance --run '^call_' --list`,
 		Args: cobra.NoArgs,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"github.com/patchbay-go/patchbay/conformance"
 	"github.com/patchbay-go/patchbay/drivers/all"
 	"github.com/patchbay-go/patchbay/internal/brokertest"
+	"github.com/patchbay-go/patchbay/internal/freeport"
+	"github.com/patchbay-go/patchbay/internal/tlstest"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -65,6 +68,33 @@ func TestConformanceOfRabbitBreaksLinks(t *testing.T) {
 	}
 	if !strings.Contains(got.stderr, "blocked_publisher_respects_ctx (0 ms): the harness has no Fault.Block") {
 		t.Errorf("no reason for what was skipped:\n%s", got.stderr)
+	}
+}
+
+// Nodes without a broker are the program's own, with proxies between them: by free
+// ports, or by those that the URL stands for, and with everybody's certificate.
+func TestConformanceOfZMQ(t *testing.T) {
+	ca := tlstest.New(t)
+	files := "ssl_ca_file=" + ca.File + "&ssl_client_ca_file=" + ca.File + "&ssl_cert_file="
+	ports, release, err := freeport.Reserve(t.Context(), 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	_, first, _ := net.SplitHostPort(ports[0])
+	const shown = "^(open_auth_failure_is_typed|open_unreachable_respects_deadline|call_reply|fanout_all_members|garbage_before_handshake|" +
+		"oversized_frame_does_not_panic|duplicate_identity|cut_idle|no_secret_in_errors_or_logs)$"
+	for url, want := range map[string]string{
+		"zmq://": "must 8/8 · fault 1/1",
+		"zmq+tls://?" + files + ca.Sign(t, "127.0.0.1"):                                  "must 8/8 · fault 1/1",
+		"zmq+tls://localhost:" + first + "/?ports=16&" + files + ca.Sign(t, "localhost"): "must 8/8 · fault 1/1",
+		"zmq://127.0.0.1:" + first + "/?ports=16&bind=" + strings.Join(ports, ","):       "must 3/3 · 6 skipped",
+		"zmq+ipc://" + filepath.Join(t.TempDir(), "run"):                                 "must 3/3 · 6 skipped",
+	} {
+		got := patchbay(t, all.Registry(), "conformance", "--url", url, "--run", shown)
+		if got.code != 0 || got.stdout != `{"summary":"`+want+`","failed":0}`+"\n" {
+			t.Errorf("%s: exit %d, %s%s", url, got.code, got.stdout, got.stderr)
+		}
 	}
 }
 

@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/Azure/go-amqp"
 
-	"github.com/patchbay-go/patchbay/internal/gate"
+	"github.com/patchbay-go/patchbay/internal/coalesce"
+	"github.com/patchbay-go/patchbay/internal/lifetime"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -18,73 +18,71 @@ const (
 	// a larger message goes alone.
 	windowBytes = 8 << 20
 
+	// roomBytes is how much may wait to be written before senders wait, each under
+	// its own context; bufferLimit how much can, with all that they then write.
+	roomBytes   = 1 << 20
+	bufferLimit = roomBytes + 2*windowBytes
+
 	// farewell bounds the closing of one thing.
 	farewell = time.Second
+
+	// laneIdle is how long a link for sending may be unused: one costs 43 KB.
+	laneIdle = 10 * time.Minute
 )
 
 // conn implements messaging.Conn over one connection to a peer. The client
 // library waits, with its locks held, for a peer that takes nothing, and heeds no
 // context then; so it is called by goroutines of the conn only, which end with
-// the connection.
-//
-// Lock order: lanes.mu before lane.mu; no other two are held together.
+// the connection. Messages do not pass through it: see frames.
 type conn struct {
+	lifetime.Lifetime
+
 	o       *options
 	p       *profile
 	address addressing
 	native  nativeAddresses
-	host    string
-	raw     *socket
+	raw     *coalesce.Conn
+	frames  *frames
 	amqp    *amqp.Conn
 	caps    messaging.Capabilities
-	window  int
 
-	gate       gate.Gate
-	lanes      lanes
-	jobs       *sync.Pool
-	routes     routes
-	management *management // nil: nothing has to be declared
-
-	life context.Context //nolint:containedctx // ends with the connection
-	end  context.CancelFunc
-	done chan struct{} // closed when it is lost or closed
-
-	mu      sync.Mutex // protects what follows
-	err     error      // why done is closed
-	leaving bool       // Close was called
-	closing bool       // no goroutine is started any more
-	running sync.WaitGroup
+	lanes  lanes
+	routes routes
+	nodes  *nodes // nil: nothing has to be declared
 }
 
 var _ messaging.Conn = (*conn)(nil)
 
-func newConn(ctx context.Context, d *driver, p *profile, host string, raw *socket, opened *amqp.Conn) *conn {
+func newConn(ctx context.Context, d *driver, p *profile, host string, under *frames, opened *amqp.Conn, login messaging.Credentials) *conn {
 	c := &conn{
-		o: d.o, p: p, host: host, raw: raw, amqp: opened, window: d.window, jobs: &d.jobs,
+		o: d.o, p: p, raw: under.Conn, frames: under, amqp: opened,
 		address: d.o.addressing(p), native: nativeAddresses{d.o.controlExchange},
-		done: make(chan struct{}),
 	}
-	c.gate.MaxCount, c.gate.MaxBytes = d.window, windowBytes
+	c.Begin(ctx, host, under, c.told)
+	c.Gate.MaxCount, c.Gate.MaxBytes = d.window, windowBytes
 	c.lanes.init(c)
-	if p.queue != nil {
-		c.management = newManagement(c)
+	switch {
+	case p.queue == nil:
+	case d.o.management != nil:
+		c.nodes = newNodes(c, newREST(c, d.tls, login))
+	default:
+		c.nodes = newNodes(c, newManagement(c))
 	}
-	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
-	c.spawn(c.watch)
+	c.Spawn(c.watch)
 	return c
 }
 
 // prepare finds out what the peer can do.
 func (c *conn) prepare(ctx context.Context, version string) error {
 	c.caps = c.p.capabilities(version)
-	return c.await(ctx, func() error {
-		s, err := c.amqp.NewSession(c.life, nil)
+	return c.Await(ctx, func() error {
+		s, err := c.amqp.NewSession(c.Context(), nil)
 		if err != nil {
 			return err
 		}
 		defer c.retire(s.Close)
 		if c.p.absent != "" {
-			switch _, err := s.NewSender(c.life, c.p.absent+"."+rand.Text(), nil); {
+			switch _, err := s.NewSender(c.Context(), c.p.absent+"."+rand.Text(), nil); {
 			case err == nil:
 				c.caps.Mandatory = false
 			case !notFound(err):
@@ -108,7 +106,7 @@ func (c *conn) measure(s *amqp.Session) error {
 	if !open {
 		return nil
 	}
-	sender, err := s.NewSender(c.life, at.address, nil)
+	sender, err := s.NewSender(c.Context(), at.address, nil)
 	if err != nil {
 		return err
 	}
@@ -120,8 +118,8 @@ func (c *conn) measure(s *amqp.Session) error {
 
 // retire closes something in the background.
 func (c *conn) retire(end func(context.Context) error) {
-	c.spawn(func() {
-		ctx, cancel := context.WithTimeout(c.life, farewell)
+	c.Spawn(func() {
+		ctx, cancel := context.WithTimeout(c.Context(), farewell)
 		defer cancel()
 		_ = end(ctx) // it ends with the connection at the latest
 	})
@@ -130,69 +128,23 @@ func (c *conn) retire(end func(context.Context) error) {
 // Capabilities implements messaging.Conn.
 func (c *conn) Capabilities() messaging.Capabilities { return c.caps }
 
-// Done implements messaging.Conn.
-func (c *conn) Done() <-chan struct{} { return c.done }
-
-// Err implements messaging.Conn.
-func (c *conn) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
-}
-
-// Send implements messaging.Conn.
-func (c *conn) Send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
-	if err := c.send(ctx, to, m, done); err != nil {
-		return &messaging.OpError{Op: "sending to", Addr: to.String(), Err: joined(messaging.ErrNotSent, err)}
-	}
-	return nil
-}
-
-func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
-	if err := c.lost(); err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err := check(m, c.caps.MaxMessage); err != nil {
-		return err
-	}
-	target := c.routes.to(c, to)
-	if m.Ensure && to.Kind != messaging.KindReply && !to.Fanout && c.management != nil {
-		if err := c.management.ensure(ctx, c.plan(c.address.node(to), "", 0).queue); err != nil {
-			return err
-		}
-	}
-	if err := c.lanes.moving(ctx, target); err != nil {
-		return err
-	}
-	if err := c.gate.Enter(ctx, len(m.Body)); err != nil {
-		return err
-	}
-	j := newJob(c, to, target, m, done)
-	if err := c.lanes.hand(target, j); err != nil {
-		c.gate.Leave(1, len(m.Body))
-		return err
-	}
-	return nil
-}
-
 // watch is the goroutine that hears of the connection's end and closes links
 // that nobody uses.
 func (c *conn) watch() {
-	tick := time.NewTicker(laneIdle / 2)
+	tick := time.NewTicker(laneIdle)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			c.lanes.closeIdle(laneIdle)
+			c.lanes.closeIdle()
+			continue
 		case <-c.amqp.Done():
-			c.fail(c.why(c.amqp.Err()))
-			return
-		case <-c.done:
-			return
+			c.Fail(c.why(c.amqp.Err()))
+		case <-c.Done():
+			<-c.amqp.Done() // nobody reads any more
 		}
+		c.frames.end(c.Err())
+		return
 	}
 }
 
@@ -208,75 +160,7 @@ func (c *conn) why(err error) error {
 	} else if err != nil {
 		reason = joined(messaging.ErrConnLost, err)
 	}
-	return &messaging.OpError{Op: "talking to", Addr: c.host, Err: reason}
-}
-
-// fail ends the connection for a reason, if it has not ended yet.
-func (c *conn) fail(err error) {
-	c.mu.Lock()
-	first := c.err == nil
-	if c.leaving {
-		err = c.closed()
-	}
-	if first {
-		c.err = err
-		close(c.done)
-	}
-	c.mu.Unlock()
-	if !first {
-		return
-	}
-	c.end()
-	c.gate.Shut(err)
-	c.raw.Abort() // frees the library, if it is in a Write
-}
-
-func (c *conn) closed() error {
-	return &messaging.OpError{Op: "talking to", Addr: c.host, Err: messaging.ErrClosed}
-}
-
-// lost returns why nothing can be done with the connection any more, or nil.
-func (c *conn) lost() error {
-	if err := c.Err(); err != nil {
-		return err
-	}
-	if err := c.raw.Err(); err != nil {
-		return joined(messaging.ErrConnLost, err)
-	}
-	return nil
-}
-
-// spawn runs f in a goroutine that Close waits for, and reports whether it
-// does: not after Close.
-func (c *conn) spawn(f func()) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing {
-		return false
-	}
-	c.running.Go(f)
-	return true
-}
-
-// await calls f, which may wait for the peer, and waits for it until ctx ends.
-// f goes on then, and ends with the connection at the latest. If the connection
-// is closed, f is not called.
-func (c *conn) await(ctx context.Context, f func() error) error {
-	result := make(chan error, 1)
-	if !c.spawn(func() { result <- f() }) {
-		return c.lost()
-	}
-	select {
-	case err := <-result:
-		return c.told(err)
-	case <-ctx.Done():
-	}
-	select {
-	case <-c.done: // f ends now, and knows why
-		return c.told(<-result)
-	default:
-		return context.Cause(ctx)
-	}
+	return &messaging.OpError{Op: "talking to", Addr: c.Host, Err: reason}
 }
 
 // told explains an error of the library: one that comes of the end of the
@@ -297,34 +181,8 @@ func (c *conn) told(err error) error {
 
 // Close implements messaging.Conn.
 func (c *conn) Close(ctx context.Context) error {
-	c.mu.Lock()
-	c.leaving = true
-	c.mu.Unlock()
-	c.gate.Shut(c.closed())
-	if c.Err() == nil {
-		select {
-		case <-c.gate.Empty():
-		case <-c.done:
-		case <-ctx.Done():
-		}
-	}
-	c.goodbye(ctx)
-	c.fail(c.closed())
-	_ = c.amqp.Close() // the library's goroutines end: the socket is closed
-
-	c.mu.Lock()
-	c.closing = true
-	c.mu.Unlock()
-	c.running.Wait()
+	c.Leave(ctx, c.amqp.Close, func() {
+		_ = c.amqp.Close() // the library's goroutines end: the socket is closed
+	})
 	return nil
-}
-
-// goodbye tells the peer, within bounds, if there is a connection.
-func (c *conn) goodbye(ctx context.Context) {
-	if c.lost() != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, farewell)
-	defer cancel()
-	_ = c.await(ctx, c.amqp.Close)
 }

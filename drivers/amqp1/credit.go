@@ -50,10 +50,10 @@ func (c *credit) stop() bool {
 	return first
 }
 
-// give gives what is free, when the peer has used up half of what it may. c.mu is
-// held.
+// give gives what is free, when that is a quarter of the prefetch, or the peer has
+// used up all that it may. c.mu is held.
 func (c *credit) give() {
-	if c.stopped || c.free == 0 || c.given > c.prefetch/2 {
+	if c.stopped || c.free == 0 || c.free < c.prefetch/4 && c.given > 0 {
 		return
 	}
 	if c.issue(uint32(c.free)) == nil { //nolint:gosec // 1 to maxPrefetch

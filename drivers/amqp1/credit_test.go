@@ -53,7 +53,7 @@ func TestCreditComesInBatches(t *testing.T) {
 		c.received()
 		c.settled()
 	}
-	if frames > 25 {
+	if frames > 45 {
 		t.Errorf("%d frames for 640 messages", frames)
 	}
 }

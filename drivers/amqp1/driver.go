@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/Azure/go-amqp"
@@ -34,18 +33,14 @@ const (
 	defaultHost    = "localhost"
 	defaultPort    = 5672
 	defaultPortTLS = 5671
-
-	// frameSize is the largest frame that we take, and so what the client
-	// library may hold for one.
-	frameSize = 128 << 10
 )
 
 // driver implements messaging.Driver.
 type driver struct {
-	o      *options
-	tls    *tls.Config // nil: none
-	window int
-	jobs   sync.Pool // of *job, for their buffers
+	o       *options
+	tls     *tls.Config // nil: none
+	window  int
+	maxBody int64 // Options.MaxMessage
 
 	mu    sync.Mutex       // protects what follows
 	seen  *profile         // of the last peer
@@ -98,7 +93,7 @@ func Open(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging
 	if opts.wire == wireOslo {
 		codecs[0], codecs[1] = codecs[1], codecs[0]
 	}
-	return &driver{o: opts, tls: tlsConfig, window: max(1, o.Window)}, codecs, nil
+	return &driver{o: opts, tls: tlsConfig, window: max(1, o.Window), maxBody: o.MaxMessage}, codecs, nil
 }
 
 // SingleConn implements messaging.Driver. A broker that is short of memory stops
@@ -131,7 +126,7 @@ func (d *driver) dial(ctx context.Context, host messaging.HostPort, ep messaging
 		return nil, fmt.Errorf("asking for credentials: %w", err)
 	}
 	assumed := d.expected()
-	raw, opened, err := d.open(ctx, host, ep.Name, credentials, assumed)
+	under, opened, err := d.open(ctx, host, ep.Name, credentials, assumed)
 	if err != nil {
 		return nil, err
 	}
@@ -141,15 +136,22 @@ func (d *driver) dial(ctx context.Context, host messaging.HostPort, ep messaging
 		p = profileOf(product)
 	}
 	d.met(p)
+	if d.o.management != nil {
+		if p = p.managed; p == nil {
+			under.Abort()
+			_ = opened.Close()
+			return nil, joined(messaging.ErrPermanent, fmt.Errorf("the option management is for brokers that have such a port, and not for %q", product))
+		}
+	}
 	if d.o.vhost != "" && p.hostname(d.o.vhost) != assumed.hostname(d.o.vhost) {
 		// The virtual host had to be named before the peer said what it is.
-		raw.Abort()
+		under.Abort()
 		_ = opened.Close()
-		if raw, opened, err = d.open(ctx, host, ep.Name, credentials, p); err != nil {
+		if under, opened, err = d.open(ctx, host, ep.Name, credentials, p); err != nil {
 			return nil, err
 		}
 	}
-	c := newConn(ctx, d, p, host.String(), raw, opened)
+	c := newConn(ctx, d, p, host.String(), under, opened, credentials)
 	key := host.String() + " " + product + " " + version
 	if caps, ok := d.known(key); ok {
 		c.caps = caps
@@ -185,12 +187,12 @@ func (d *driver) met(p *profile) {
 }
 
 // open opens a connection of the client library.
-func (d *driver) open(ctx context.Context, host messaging.HostPort, name string, credentials messaging.Credentials, p *profile) (*socket, *amqp.Conn, error) {
+func (d *driver) open(ctx context.Context, host messaging.HostPort, name string, credentials messaging.Credentials, p *profile) (*frames, *amqp.Conn, error) {
 	nc, err := d.connect(ctx, host)
 	if err != nil {
 		return nil, nil, err
 	}
-	raw := coalesce.New(nc, coalesce.Options{WriteTimeout: d.silence()})
+	raw := coalesce.New(nc, coalesce.Options{Limit: bufferLimit, WriteTimeout: d.silence()})
 	hostname := host.Host
 	if d.o.vhost != "" {
 		hostname = p.hostname(d.o.vhost)
@@ -198,8 +200,8 @@ func (d *driver) open(ctx context.Context, host messaging.HostPort, name string,
 	// The library heeds ctx by closing the socket, and waits for a peer to take
 	// the bytes of its own close: not here.
 	stop := context.AfterFunc(ctx, raw.Abort)
-	patient := &handshake{frames: newFrames(raw), coarse: d.o.idleTimeout / 8}
-	opened, err := amqp.NewConn(context.WithoutCancel(ctx), patient, &amqp.ConnOptions{
+	under := newFrames(raw, d.o.idleTimeout, d.maxBody, d.o.valueType)
+	opened, err := amqp.NewConn(context.WithoutCancel(ctx), under, &amqp.ConnOptions{
 		ContainerID:  containerID(d.o.container, name),
 		HostName:     hostname,
 		IdleTimeout:  d.o.idle(),
@@ -213,34 +215,8 @@ func (d *driver) open(ctx context.Context, host messaging.HostPort, name string,
 		raw.Abort()
 		return nil, nil, errors.Join(err, ctx.Err())
 	}
-	patient.over.Store(true)
-	return &socket{Conn: raw, wary: &patient.wary}, opened, nil
-}
-
-// socket is what is below the client library.
-type socket struct {
-	*coalesce.Conn
-	wary *atomic.Bool // see frames
-}
-
-// handshake is a connection without read deadlines until it is over: RabbitMQ
-// takes seconds to refuse a password, and the idle timeout may be shorter. Then
-// the library sets one before each read, which costs as much as the read; one
-// that is near enough stays.
-type handshake struct {
-	*frames
-	over   atomic.Bool
-	coarse time.Duration
-	until  time.Time // the library's reader's own, like SetReadDeadline
-}
-
-// SetReadDeadline implements net.Conn.
-func (h *handshake) SetReadDeadline(t time.Time) error {
-	if !h.over.Load() || !t.IsZero() && t.Sub(h.until) < h.coarse {
-		return nil
-	}
-	h.until = t
-	return h.frames.SetReadDeadline(t)
+	under.patient.open.Store(true)
+	return under, opened, nil
 }
 
 // connect opens the socket, with TLS if the scheme says so.

@@ -38,17 +38,20 @@ func explain(err error) error {
 	return words
 }
 
-// notFound reports whether the peer has no such node.
+// notFound reports whether the peer has no such node. Broker-J 9.2 fails over names with
+// a "%" when it says so: it takes what it says for a format.
 func notFound(err error) bool {
 	var said *amqp.Error
-	return errors.As(err, &said) && (said.Condition == amqp.ErrCondNotFound || said.Condition == amqp.ErrCondResourceDeleted)
-}
-
-// undecodable reports whether the library closed the link over a message that it
-// could not decode.
-func undecodable(err error) bool {
-	var ended *amqp.LinkError
-	return errors.As(err, &ended) && ended.RemoteErr == nil && strings.HasPrefix(ended.Error(), string(amqp.ErrCondInternalError))
+	if !errors.As(err, &said) {
+		return false
+	}
+	switch said.Condition {
+	case amqp.ErrCondNotFound, amqp.ErrCondResourceDeleted:
+		return true
+	case amqp.ErrCondInternalError:
+		return strings.HasPrefix(said.Description, "Conversion = ") || strings.HasPrefix(said.Description, "Format specifier ")
+	}
+	return false
 }
 
 // explainDial turns the failure of an attempt to connect into what Driver.Dial

@@ -40,24 +40,24 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%v: %v is permanent", tt.give, got)
 		}
 	}
-	if !notFound(&amqp.LinkError{RemoteErr: &amqp.Error{Condition: amqp.ErrCondResourceDeleted}}) || notFound(errors.New("x")) {
-		t.Error("notFound")
+	for _, tt := range []struct {
+		condition   amqp.ErrCond
+		description string
+		want        bool
+	}{
+		{amqp.ErrCondNotFound, "", true},
+		{amqp.ErrCondResourceDeleted, "", true},
+		{amqp.ErrCondInternalError, "Conversion = 'F'", true},
+		{amqp.ErrCondInternalError, "Format specifier '%2E'", true},
+		{amqp.ErrCondInternalError, "something else", false},
+		{amqp.ErrCondNotAllowed, "", false},
+	} {
+		if got := notFound(&amqp.LinkError{RemoteErr: &amqp.Error{Condition: tt.condition, Description: tt.description}}); got != tt.want {
+			t.Errorf("%s %q: not found %v", tt.condition, tt.description, got)
+		}
 	}
-}
-
-// TestWrite: what the library has begun to write cannot be revoked, and what was
-// revoked is not written.
-func TestWrite(t *testing.T) {
-	begun := &write{Context: t.Context()}
-	if begun.Err() != nil || begun.revoke() || begun.Err() != nil || !begun.begun() {
-		t.Error("a write that has begun")
-	}
-	revoked := &write{Context: t.Context()}
-	if !revoked.revoke() || revoked.Err() == nil || !revoked.revoke() || revoked.begun() {
-		t.Error("a write that was revoked")
-	}
-	if _, ok := revoked.Deadline(); ok {
-		t.Error("a deadline would be the connection's")
+	if notFound(errors.New("x")) {
+		t.Error("an error that the peer did not say is that there is no node")
 	}
 }
 

@@ -1,247 +1,274 @@
 package amqp1
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
-	"io"
-	"net"
+	"sync"
 	"sync/atomic"
+	"time"
 
-	"github.com/Azure/go-amqp"
+	"github.com/patchbay-go/patchbay/internal/coalesce"
+	"github.com/patchbay-go/patchbay/internal/splice"
 )
 
-// frames is a connection whose reader never meets a message that would end more
-// than itself. The client library decodes with a call of a function for each
-// level of nesting, so that some megabytes of nothing but levels end the process;
-// and over a message that it cannot decode it closes the link, to which the broker
-// then sends that message again, and nothing else. What a stranger can send so is
-// replaced by a message with a content type that no codec accepts: it is dropped
-// as any other that cannot be decoded.
+// frames is the connection beneath the client library. The library connects,
+// opens sessions, attaches and detaches links, and keeps the connection alive. What
+// happens once for each message does not pass through it: transfers, their
+// dispositions, and the flows that let them pass are written here, and taken out of
+// what the peer sends and told to the session that they are for. ADR 0012 says why.
 //
-// The levels and the types that the library does not know are looked for in every
-// message. Whatever else it fails at is found by decoding twice, once it has failed.
+// For that it looks on while the library agrees with the peer on sessions and
+// links. Only a session with a link that was announced here is ours in this way.
 type frames struct {
-	net.Conn
-	in    *bufio.Reader
-	pass  int    // bytes of the frame under way that are passed on as they are
-	out   []byte // what is passed on instead of a frame
-	frame []byte // a transfer
-	begun map[delivery]*partial
-	first partial // of a message in one frame
-	wary  atomic.Bool
-}
+	*coalesce.Conn
+	decoder // of the goroutine that reads, which is the library's
+	patient patience
 
-// delivery is what a transfer is a part of, as long as there are more.
-type delivery struct {
-	channel uint16
-	handle  uint32
-}
+	failed atomic.Pointer[error] // of Read
+	read   *splice.Reader
+	remote map[uint16]*session // by the peer's channel; of the goroutine that reads
+	limit  int                 // the largest frame that the peer takes; valid once the connection is open
 
-// partial is how far a message was looked at.
-type partial struct {
-	scan scan
-	cut  bool // it was replaced: the rest of it has no payload
-	gone bool // it was taken back: the rest of it is left out
+	mu        sync.Mutex          // protects what follows
+	announced map[string]endpoint // links that the library is about to attach, by name
+	local     map[uint16]*session // by our channel
 }
 
 const (
-	frameHead    = 8  // bytes: size, offset of the body, type, channel
-	transferHead = 11 // with the descriptor of a transfer
+	// frameSize is the largest frame that we take.
+	frameSize = 128 << 10
+
+	// frameLimit bounds our own, whatever the peer takes; minFrame is what it has to.
+	frameLimit = 1 << 20
+	minFrame   = 512
+
+	// stillAlive is how often the library is told that the peer lives, while all that
+	// comes is taken.
+	stillAlive = 500 * time.Millisecond
 )
 
-func newFrames(c net.Conn) *frames {
-	return &frames{Conn: c, in: bufio.NewReaderSize(c, 32<<10), begun: map[delivery]*partial{}}
+func newFrames(c *coalesce.Conn, idle time.Duration, maxBody int64, valueType string) *frames {
+	f := &frames{
+		Conn: c, decoder: decoder{maxBody: maxBody, valueType: valueType}, patient: patience{coarse: idle / 8},
+		read: splice.New(c, frameSize), remote: map[uint16]*session{}, limit: frameLimit,
+		announced: map[string]endpoint{}, local: map[uint16]*session{},
+	}
+	f.read.Head, f.read.Size, f.read.Take = frameHead, sizeOf, f.take
+	f.read.Sign, f.read.Interval = emptyFrame[:], stillAlive
+	if idle > 0 {
+		f.read.Interval = min(stillAlive, idle/8)
+	}
+	return f
 }
 
-// Read implements io.Reader. It returns whole frames as long as there are some
-// and p has room.
-func (f *frames) Read(p []byte) (n int, err error) {
-	for n < len(p) {
-		if len(f.out) == 0 && f.pass == 0 {
-			if n > 0 && !f.buffered() {
-				return n, nil // before it waits for more
-			}
-			if err := f.next(); err != nil {
-				return n, err
-			}
-		}
-		if len(f.out) > 0 {
-			c := copy(p[n:], f.out)
-			f.out = f.out[c:]
-			n += c
-			continue
-		}
-		if f.pass == 0 {
-			continue // a frame that was left out
-		}
-		if n > 0 && f.in.Buffered() == 0 {
-			return n, nil
-		}
-		c, err := f.in.Read(p[n:min(len(p), n+f.pass)])
-		f.pass -= c
-		n += c
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
+// emptyFrame is what keeps a connection alive.
+var emptyFrame = [frameHead]byte{0, 0, 0, frameHead, 2} //nolint:gochecknoglobals // a constant
 
-// buffered reports whether next would not wait.
-func (f *frames) buffered() bool {
-	if f.in.Buffered() < transferHead {
-		return false
-	}
-	head, err := f.in.Peek(frameHead)
-	return err == nil && uint64(f.in.Buffered()) >= uint64(binary.BigEndian.Uint32(head))
-}
-
-// next looks at the next frame.
-func (f *frames) next() error {
-	head, err := f.in.Peek(frameHead)
-	if err != nil {
-		return err
-	}
+// sizeOf returns the size of a frame, or of a protocol header.
+func sizeOf(head []byte) (int, error) {
 	size := binary.BigEndian.Uint32(head)
-	if string(head[:4]) == "AMQP" || size < transferHead { // a protocol header, or a heartbeat
-		f.pass = frameHead
-		return nil
+	switch {
+	case string(head[:4]) == "AMQP":
+		return frameHead, nil
+	case size < frameHead || size > frameSize:
+		return 0, fmt.Errorf("the peer breaks the protocol: a frame of %d bytes, %d were agreed on", size, frameSize)
 	}
-	if head, err = f.in.Peek(transferHead); err != nil {
+	return int(size), nil
+}
+
+// Read implements io.Reader, for the library.
+func (f *frames) Read(p []byte) (int, error) {
+	n, err := f.read.Read(p)
+	if err != nil {
+		f.failed.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
+
+// Err returns why nothing can be read or written any more; nil: it can. It knows
+// before the library does.
+func (f *frames) Err() error {
+	if err := f.Conn.Err(); err != nil {
 		return err
 	}
-	if head[5] != 0 || string(head[8:]) != "\x00\x53\x14" {
-		f.pass = int(min(size, 1<<30))
-		return nil
+	if err := f.failed.Load(); err != nil {
+		return *err
 	}
-	if size > frameSize {
-		return fmt.Errorf("the peer sends a frame of %d bytes, %d were agreed on", size, frameSize)
-	}
-	f.frame = append(f.frame[:0], make([]byte, size)...)
-	if _, err := io.ReadFull(f.in, f.frame); err != nil {
-		return err
-	}
-	f.out = f.transfer(f.frame)
 	return nil
 }
 
-// transfer returns what is passed on for a transfer.
-func (f *frames) transfer(frame []byte) []byte {
-	t, ok := parseTransfer(frame)
-	if !ok {
-		return frame // the library says what is wrong
+// take takes a frame, or leaves it to the library.
+func (f *frames) take(frame []byte) (bool, error) {
+	body := bodyOf(frame)
+	what := performativeOf(body)
+	if what < performOpen || what > performEnd {
+		return false, nil
 	}
-	key := delivery{binary.BigEndian.Uint16(frame[6:]), t.handle}
-	p, continued := f.begun[key]
-	if !continued {
-		p = &f.first
-		*p = partial{}
+	v, payload, err := parse(body)
+	channel := binary.BigEndian.Uint16(frame[6:])
+	if err == nil {
+		switch s := f.remote[channel]; what {
+		case performOpen:
+			err = f.opened(v)
+		case performBegin:
+			err = f.begun(channel, v)
+		case performEnd:
+			f.ended(channel, v)
+		default:
+			if s != nil {
+				return s.take(what, v, payload)
+			}
+		}
 	}
-	if !t.more || t.aborted {
-		delete(f.begun, key)
-	} else if !continued {
-		p = new(partial)
-		f.begun[key] = p
+	if err != nil {
+		return false, fmt.Errorf("reading a frame of the peer: %w", err)
 	}
-	payload := frame[t.payload:]
-	switch {
-	case p.gone:
+	return false, nil
+}
+
+// opened notes what the peer says of the connection.
+func (f *frames) opened(v fields) error {
+	size, err := parseOpen(v)
+	if size > 0 {
+		f.limit = int(min(max(size, minFrame), frameLimit))
+	}
+	return err
+}
+
+// begun notes which of our sessions the peer calls by that channel.
+func (f *frames) begun(channel uint16, v fields) error {
+	b, err := parseBegin(v)
+	if err != nil || !b.answer {
+		return err // the library says what is wrong
+	}
+	f.mu.Lock()
+	s := f.local[b.channel]
+	f.mu.Unlock()
+	if s == nil {
 		return nil
-	case p.cut:
-		return resized(frame[:t.payload])
-	case t.aborted:
-		return frame
-	case p.scan.feed(payload) && (continued || t.more || !f.wary.Load() || decodes(payload)):
-		return frame
-	case continued: // its beginning was passed on
-		p.gone = true
-		return takenBack(frame, t)
 	}
-	p.cut = true
-	return resized(append(frame[:t.payload:t.payload], unreadable...))
+	s.mu.Lock()
+	s.nextIncoming, s.window = b.nextOutgoing, b.incomingWindow
+	s.adjust()
+	s.mu.Unlock()
+	f.remote[channel] = s
+	return nil
 }
 
-// unreadable is a message with a content type that no codec accepts and no body.
-const unreadable = "\x00\x53\x73\xc0\x13\x07\x40\x40\x40\x40\x40\x40\xa3\x0aunreadable" + "\x00\x53\x75\xa0\x00"
-
-func decodes(payload []byte) bool { return new(amqp.Message).UnmarshalBinary(payload) == nil }
-
-// resized returns a frame with its size set.
-func resized(frame []byte) []byte {
-	binary.BigEndian.PutUint32(frame, uint32(len(frame))) //nolint:gosec // as long as one that was received
-	return frame
+// ended notes that the peer ends a session, or that it heard that we did.
+func (f *frames) ended(channel uint16, v fields) {
+	s := f.remote[channel]
+	if s == nil {
+		return
+	}
+	delete(f.remote, channel)
+	f.mu.Lock()
+	if f.local[s.channel] == s {
+		delete(f.local, s.channel)
+	}
+	f.mu.Unlock()
+	s.end(remoteError(endReason(v)))
 }
 
-// takenBack returns the transfer by which a sender gives up a message of which it
-// has sent a part.
-func takenBack(frame []byte, t transferFields) []byte {
-	b := append([]byte(nil), frame[:transferHead]...)
-	b = append(b, 0xc0, 15, 10, 0x70)
-	b = binary.BigEndian.AppendUint32(b, t.handle)
-	return resized(append(b, 0x40, 0x40, 0x40, 0x40, 0x42, 0x40, 0x40, 0x40, 0x41))
+// announce makes what comes with the messages of a link that the library is about
+// to attach by that name ours.
+func (f *frames) announce(name string, e endpoint) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.announced[name] = e
 }
 
-// transferFields are those of a transfer that count here.
-type transferFields struct {
-	handle        uint32
-	more, aborted bool
-	payload       int // where it begins in the frame
+// withdraw undoes announce, if the library did not come to attach the link.
+func (f *frames) withdraw(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.announced, name)
 }
 
-// parseTransfer reads the performative of a transfer.
-func parseTransfer(frame []byte) (t transferFields, ok bool) {
-	rest := frame[transferHead:]
-	at, size := 0, 0
+// Write implements io.Writer, for the library, which writes each frame at once.
+func (f *frames) Write(p []byte) (int, error) {
+	if len(p) > frameHead && string(p[:4]) != "AMQP" {
+		f.wrote(p)
+	}
+	return f.Conn.Write(p)
+}
+
+// wrote notes which sessions and links the library begins and ends.
+func (f *frames) wrote(frame []byte) {
+	body := bodyOf(frame)
+	what := performativeOf(body)
+	switch what {
+	case performBegin, performAttach, performDetach, performEnd:
+	default:
+		return
+	}
+	v, _, err := parse(body)
+	if err != nil {
+		return // never
+	}
+	channel := binary.BigEndian.Uint16(frame[6:])
+	f.mu.Lock()
+	s := f.local[channel]
+	if what == performBegin {
+		f.local[channel] = newSession(f, channel, v)
+	}
+	f.mu.Unlock()
 	switch {
-	case len(rest) >= 3 && rest[0] == 0xc0:
-		at, size = 3, int(rest[1])+2
-	case len(rest) >= 9 && rest[0] == 0xd0:
-		at, size = 9, int(min(binary.BigEndian.Uint32(rest[1:]), frameSize))+5
+	case s == nil:
+	case what == performAttach:
+		f.attaches(s, v)
+	case what == performDetach:
+		s.leaves(handleOf(v))
+	case what == performEnd:
+		s.leavesAll()
 	}
-	if at == 0 || size < at || size > len(rest) {
-		return t, false
-	}
-	t.payload = transferHead + size
-	fields := rest[at:size]
-	for i := 0; i < 10 && len(fields) > 0; i++ {
-		n := scalarSize(fields)
-		if n == 0 || n > len(fields) {
-			return t, i > 5 // a delivery state: only aborted may be behind it
-		}
-		switch value := fields[:n]; {
-		case i == 0 && value[0] == 0x70:
-			t.handle = binary.BigEndian.Uint32(value[1:])
-		case i == 0 && value[0] == 0x52:
-			t.handle = uint32(value[1])
-		case i == 5:
-			t.more = value[0] == 0x41 || value[0] == 0x56 && value[1] != 0
-		case i == 9:
-			t.aborted = value[0] == 0x41 || value[0] == 0x56 && value[1] != 0
-		}
-		fields = fields[n:]
-	}
-	return t, true
 }
 
-// scalarSize returns how many bytes a value takes that holds no others; 0: it does,
-// or is cut off.
-func scalarSize(b []byte) int {
-	switch b[0] >> 4 {
-	case 0x4, 0x5, 0x6, 0x7, 0x8, 0x9:
-		return 1 + fixedWidth(b[0])
-	case 0xa:
-		if len(b) > 1 {
-			return 2 + int(b[1])
-		}
+// attaches makes the session of an announced link ours, before the peer can say
+// anything about it.
+func (f *frames) attaches(s *session, v fields) {
+	a, err := parseAttach(v)
+	if err != nil {
+		return // never
 	}
-	return 0
+	f.mu.Lock()
+	e := f.announced[a.name]
+	delete(f.announced, a.name)
+	f.mu.Unlock()
+	if e != nil {
+		s.join(a, e)
+	}
 }
 
-// fixedWidth returns the bytes of a value whose type has a fixed width.
-func fixedWidth(code byte) int {
-	if code>>4 == 0x4 {
-		return 0
+// end tells all links that the connection is lost.
+func (f *frames) end(err error) {
+	f.mu.Lock()
+	sessions := make([]*session, 0, len(f.local))
+	for _, s := range f.local {
+		sessions = append(sessions, s)
 	}
-	return 1 << (code>>4 - 5)
+	f.mu.Unlock()
+	for _, s := range sessions {
+		s.end(err)
+	}
+}
+
+// patience keeps read deadlines from costing as much as the reads. There are none
+// while the connection is opened: RabbitMQ takes seconds to refuse a password, and
+// the idle timeout may be shorter. Then the library sets one before each read; one
+// that is near enough stays.
+type patience struct {
+	open   atomic.Bool // the connection is
+	coarse time.Duration
+	until  time.Time // of the goroutine that reads
+}
+
+// SetReadDeadline implements net.Conn.
+func (f *frames) SetReadDeadline(t time.Time) error {
+	p := &f.patient
+	if !p.open.Load() || !t.IsZero() && t.Sub(p.until) < p.coarse {
+		return nil
+	}
+	p.until = t
+	return f.Conn.SetReadDeadline(t)
 }

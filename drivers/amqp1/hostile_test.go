@@ -3,6 +3,7 @@ package amqp1_test
 import (
 	"bytes"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/Azure/go-amqp"
@@ -113,6 +114,32 @@ func TestHostileMessages(t *testing.T) {
 		select {
 		case <-in.Done():
 			t.Errorf("it cost the connection: %v", in.Err())
+		default:
+		}
+	})
+}
+
+// TestHostileReplyAddresses: an address that a stranger gave for his reply costs nobody
+// else anything, and not the connection.
+func TestHostileReplyAddresses(t *testing.T) {
+	onEach(t, func(t *testing.T, b *broker) {
+		a := topic()
+		out := dial(t, b, "")
+		l := listen(t, dial(t, b, ""), sources(a))
+		m := body("x")
+		m.Mandatory = out.Capabilities().Mandatory
+		for _, address := range []string{
+			"", "/", "absent", "/exchanges/absent/key", "/exchanges/", "/queues/", "/queues/%ZZ", "/topic/x", "amq.direct", "amq.direct/absent",
+			"$management", "/management", "a::b", "%s%d%F", "\x00", strings.Repeat("x", 1000), strings.Repeat("/", 300),
+		} {
+			err := send(t, out, messaging.Address{Kind: messaging.KindReply, Direct: address}, m)
+			t.Logf("%.30q: %.150v", address, err)
+			mustSend(t, out, a, body("good"))
+			settle(t, poll(t, l), messaging.Ack)
+		}
+		select {
+		case <-out.Done():
+			t.Errorf("it cost the connection: %v", out.Err())
 		default:
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/patchbay-go/patchbay/internal/inbox"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -12,12 +13,13 @@ import (
 const maxPrefetch = 4096
 
 // listener implements messaging.Listener: one source for each node, whose
-// messages gather in one channel that Poll reads.
+// messages gather in one inbox that Poll empties.
 type listener struct {
 	c        *conn
 	prefetch int
 	sources  []*source
-	inbox    chan polled // has room for all that credit was given for
+	inbox    *inbox.Inbox[polled]
+	deliver  func(*messaging.Delivery) // instead of the inbox; nil: none
 
 	started   chan struct{} // closed when start has returned
 	ended     chan struct{} // closed when Poll has nothing to give any more
@@ -35,7 +37,13 @@ var _ messaging.Listener = (*listener)(nil)
 // polled is a delivery on its way to Poll.
 type polled struct {
 	d *messaging.Delivery
-	s *settler
+	r *receiver
+}
+
+// giveBack returns a message to the broker as though it had never been
+// delivered, and reports whether it did.
+func (p polled) giveBack() bool {
+	return p.d.Tag&tagSettled == 0 && p.r.settle(p.d.Tag, released) == nil
 }
 
 // Listen implements messaging.Conn.
@@ -52,7 +60,7 @@ func (c *conn) Listen(ctx context.Context, sub messaging.Subscription) (messagin
 
 func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listener, error) {
 	l := &listener{
-		c: c, prefetch: min(sub.Prefetch, maxPrefetch),
+		c: c, deliver: sub.Deliver, prefetch: min(sub.Prefetch, maxPrefetch), inbox: inbox.New[polled](),
 		started: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if c.o.prefetch > 0 {
@@ -60,12 +68,11 @@ func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listene
 	}
 	l.prefetch = max(1, l.prefetch)
 	plans := c.plans(sub)
-	l.inbox = make(chan polled, len(plans)*l.prefetch)
-	err := c.await(ctx, func() error { return l.start(plans, sub.Reply != "") })
+	err := c.Await(ctx, func() error { return l.start(plans, sub.Reply != "") })
 	if err != nil {
-		c.spawn(func() { // it may still be starting
+		c.Spawn(func() { // it may still be starting
 			<-l.started
-			_ = l.Close(c.life)
+			_ = l.Close(c.Context())
 		})
 		return nil, err
 	}
@@ -110,11 +117,14 @@ func (l *listener) Poll(ctx context.Context) (*messaging.Delivery, error) {
 			return nil, l.failure()
 		default:
 		}
-		select {
-		case p := <-l.inbox:
-			if !p.s.lost() { // else the broker has it, for somebody else
+		if p, ok := l.inbox.Take(); ok {
+			if !p.r.isLost(p.d.Tag) { // else the broker has it, for somebody else
 				return p.d, nil
 			}
+			continue
+		}
+		select {
+		case <-l.inbox.Ready():
 		case <-l.ended:
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -133,7 +143,7 @@ func (l *listener) end(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil {
-		l.err = &messaging.OpError{Op: "receiving from", Addr: l.c.host, Err: err}
+		l.err = &messaging.OpError{Op: "receiving from", Addr: l.c.Host, Err: err}
 		close(l.ended)
 	}
 }
@@ -152,7 +162,7 @@ func (l *listener) stopping() bool {
 func (l *listener) Stop(ctx context.Context) (int, error) {
 	l.end(messaging.ErrClosed)
 	l.stopOnce.Do(func() {
-		if !l.c.spawn(l.stop) {
+		if !l.c.Spawn(l.stop) {
 			close(l.stopped) // with the connection
 		}
 	})
@@ -160,7 +170,7 @@ func (l *listener) Stop(ctx context.Context) (int, error) {
 	case <-l.stopped:
 		return l.returned, nil
 	case <-ctx.Done():
-		return 0, &messaging.OpError{Op: "stopping to receive from", Addr: l.c.host, Err: context.Cause(ctx)}
+		return 0, &messaging.OpError{Op: "stopping to receive from", Addr: l.c.Host, Err: context.Cause(ctx)}
 	}
 }
 
@@ -173,24 +183,25 @@ func (l *listener) stop() {
 		all.Go(s.drain)
 	}
 	all.Wait()
-	for {
-		select {
-		case p := <-l.inbox:
-			if p.s.giveBack() {
-				l.returned++
-			}
-		default:
-			return
+	l.returned = l.giveBack()
+}
+
+// giveBack gives back what waits to be polled, and returns how many those were.
+func (l *listener) giveBack() (n int) {
+	for p, ok := l.inbox.Take(); ok; p, ok = l.inbox.Take() {
+		if p.giveBack() {
+			n++
 		}
 	}
+	return n
 }
 
 // Close implements messaging.Listener.
 func (l *listener) Close(ctx context.Context) error {
 	_, err := l.Stop(ctx)
 	l.closeOnce.Do(func() {
-		if e := l.c.await(ctx, l.free); err == nil && e != nil && l.c.lost() == nil {
-			err = &messaging.OpError{Op: "stopping to receive from", Addr: l.c.host, Err: e}
+		if e := l.c.Await(ctx, l.free); err == nil && e != nil && l.c.Lost() == nil {
+			err = &messaging.OpError{Op: "stopping to receive from", Addr: l.c.Host, Err: e}
 		}
 	})
 	return err

@@ -1,17 +1,11 @@
 package amqp1
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/Azure/go-amqp"
-
-	"github.com/patchbay-go/patchbay/messaging"
 )
 
 // management declares, binds and deletes over RabbitMQ's management node: HTTP's
@@ -23,14 +17,9 @@ type management struct {
 	to   *amqp.Sender  // nil: not attached
 	from *amqp.Receiver
 	id   uint64
-
-	mu       sync.Mutex // protects declared
-	declared map[string]bool
 }
 
-// maxDeclared bounds what is remembered: a process that makes up topics must
-// not grow for ever.
-const maxDeclared = 4096
+var _ declarer = (*management)(nil)
 
 const (
 	managementNode = "/management"
@@ -39,7 +28,7 @@ const (
 )
 
 func newManagement(c *conn) *management {
-	return &management{c: c, turn: make(chan struct{}, 1), declared: map[string]bool{}}
+	return &management{c: c, turn: make(chan struct{}, 1)}
 }
 
 // declare makes a queue with its bindings.
@@ -65,42 +54,9 @@ func (t *management) declare(q *queue) error {
 	return nil
 }
 
-// ensure is declare, once.
-func (t *management) ensure(ctx context.Context, q *queue) error {
-	t.mu.Lock()
-	known := t.declared[q.name]
-	t.mu.Unlock()
-	if known {
-		return nil
-	}
-	return t.c.await(ctx, func() error {
-		if err := t.declare(q); err != nil {
-			return err
-		}
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if len(t.declared) >= maxDeclared {
-			clear(t.declared)
-		}
-		t.declared[q.name] = true
-		return nil
-	})
-}
-
 // remove deletes a queue.
 func (t *management) remove(name string) error {
 	return t.do("DELETE", "/queues/"+url.PathEscape(name), amqp.Null{}, "200", "204", "404")
-}
-
-// statusError is an answer that was not hoped for.
-type statusError struct {
-	request string
-	status  string
-	said    string
-}
-
-func (e *statusError) Error() string {
-	return fmt.Sprintf("%s: %s %s", e.request, e.status, e.said)
 }
 
 // do makes one request, and one more over new links if the old ones ended.
@@ -108,8 +64,8 @@ func (t *management) do(method, path string, body any, want ...string) error {
 	select {
 	case t.turn <- struct{}{}:
 		defer func() { <-t.turn }()
-	case <-t.c.done:
-		return t.c.lost()
+	case <-t.c.Done():
+		return t.c.Lost()
 	}
 	var err error
 	for range 3 {
@@ -126,7 +82,7 @@ func (t *management) do(method, path string, body any, want ...string) error {
 			return &statusError{method + " " + path, status, said}
 		}
 		t.to, t.from = nil, nil
-		if t.c.lost() != nil {
+		if t.c.Lost() != nil {
 			break
 		}
 	}
@@ -140,19 +96,19 @@ func (t *management) attach() error {
 	if t.to != nil {
 		return nil
 	}
-	session, err := t.c.amqp.NewSession(t.c.life, nil)
+	session, err := t.c.amqp.NewSession(t.c.Context(), nil)
 	if err != nil {
 		return err
 	}
 	paired := map[string]any{"paired": true}
-	from, err := session.NewReceiver(t.c.life, managementNode, &amqp.ReceiverOptions{
+	from, err := session.NewReceiver(t.c.Context(), managementNode, &amqp.ReceiverOptions{
 		Name: managementLink, Properties: paired, TargetAddress: managementNode, Credit: 16,
 		RequestedSenderSettleMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
 	if err != nil {
 		return err
 	}
-	to, err := session.NewSender(t.c.life, managementNode, &amqp.SenderOptions{
+	to, err := session.NewSender(t.c.Context(), managementNode, &amqp.SenderOptions{
 		Name: managementLink, Properties: paired, SourceAddress: managementNode,
 		SettlementMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
@@ -166,7 +122,7 @@ func (t *management) attach() error {
 func (t *management) request(method, path string, body any) (status, said string, err error) {
 	t.id++
 	id, me := strconv.FormatUint(t.id, 10), "$me"
-	err = t.to.Send(t.c.life, &amqp.Message{
+	err = t.to.Send(t.c.Context(), &amqp.Message{
 		Properties: &amqp.MessageProperties{MessageID: id, To: &path, Subject: &method, ReplyTo: &me},
 		Value:      body,
 	}, nil)
@@ -174,36 +130,22 @@ func (t *management) request(method, path string, body any) (status, said string
 		return "", "", err
 	}
 	for {
-		m, err := t.from.Receive(t.c.life, nil)
+		m, err := t.from.Receive(t.c.Context(), nil)
 		if err != nil {
 			return "", "", err
 		}
-		if err := t.from.AcceptMessage(t.c.life, m); err != nil {
+		if err := t.from.AcceptMessage(t.c.Context(), m); err != nil {
 			return "", "", err
 		}
-		if m.Properties == nil || identifier(m.Properties.CorrelationID) != id {
+		if m.Properties == nil || m.Properties.CorrelationID != any(id) {
 			continue // the answer to a request before, whose link ended
 		}
+		if m.Properties.Subject != nil {
+			status = *m.Properties.Subject
+		}
 		said, _ = m.Value.(string)
-		return text(m.Properties.Subject), said, nil
+		return status, said, nil
 	}
-}
-
-// explainQueue makes a typed error of a queue that is there in another form.
-func explainQueue(name string, err error) error {
-	var e *statusError
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.status {
-	case "409":
-		return &messaging.PreconditionError{Entity: "queue", Name: name, Argument: argument(e.said), Reason: e.said}
-	case "401", "403":
-		return joined(messaging.ErrAuth, joined(messaging.ErrPermanent, err))
-	case "400", "405":
-		return joined(messaging.ErrPermanent, err)
-	}
-	return err
 }
 
 // argument finds in RabbitMQ's words which one differs:

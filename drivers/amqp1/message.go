@@ -1,154 +1,20 @@
 package amqp1
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
-	"github.com/Azure/go-amqp"
-
+	"github.com/patchbay-go/patchbay/internal/intern"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
 // maxTTL is the longest life that the header can say.
 const maxTTL = math.MaxUint32 * time.Millisecond
-
-// job is one message on its way out. It is pooled with its buffers: nothing of
-// the core's message may be kept.
-type job struct {
-	message amqp.Message
-	to      messaging.Address
-	done    messaging.Completion // nil: nobody wants to know
-	bytes   int                  // what it counts for in the window
-
-	settled    bool // no outcome is asked of the peer
-	mustArrive bool // that it has nowhere to go is ErrNoRoute
-
-	header     amqp.MessageHeader
-	properties amqp.MessageProperties
-	headers    map[string]any
-	data       [1][]byte
-	body       []byte
-
-	target, subject, replyTo, contentType, contentEncoding string
-}
-
-// newJob copies a message into the form of the library.
-//
-// What is answered, and the answers, are settled when they are sent: the reply
-// says as much as an outcome would, and costs half. All others wait for theirs, and
-// so does what must arrive, where it is an outcome that tells.
-func newJob(c *conn, to messaging.Address, target terminus, m *messaging.Message, done messaging.Completion) *job {
-	j, _ := c.jobs.Get().(*job)
-	if j == nil {
-		j = new(job)
-	}
-	j.to, j.done, j.bytes = to, done, len(m.Body)
-	reply := to.Kind == messaging.KindReply
-	j.settled = (reply || m.ReplyTo != "" || c.o.settledCasts && to.Kind == messaging.KindRPC && !m.Durable) &&
-		!(m.Mandatory && c.p.noRoute)
-	j.mustArrive = m.Mandatory || reply
-	j.body = append(j.body[:0], m.Body...)
-
-	j.header = amqp.MessageHeader{Durable: m.Durable, Priority: m.Priority}
-	if m.TTL > 0 {
-		j.header.TTL = max(time.Millisecond, min(m.TTL, maxTTL))
-	}
-	j.properties = amqp.MessageProperties{}
-	if target.anonymous || m.ContentType == c.o.valueType {
-		j.target = target.address
-		j.properties.To = &j.target
-	}
-	if m.ID != "" {
-		j.properties.MessageID = m.ID
-	}
-	if m.CorrelationID != "" {
-		j.properties.CorrelationID = m.CorrelationID
-	}
-	j.replyTo = m.ReplyTo
-	if j.replyTo != "" {
-		j.properties.ReplyTo = &j.replyTo
-	}
-	j.message = amqp.Message{Header: &j.header, Properties: &j.properties}
-	if m.ContentType == c.o.valueType {
-		j.subject = target.subject
-		j.asOslo(m)
-	} else {
-		j.asNative(m, target)
-	}
-	if j.subject != "" {
-		j.properties.Subject = &j.subject
-	}
-	return j
-}
-
-// asNative puts the body into a data section and the metadata around it.
-func (j *job) asNative(m *messaging.Message, target terminus) {
-	j.subject = target.subject
-	if j.subject == "" && j.to.Kind == messaging.KindNotify {
-		j.subject = j.to.Topic
-	}
-	if j.contentType = m.ContentType; j.contentType != "" {
-		j.properties.ContentType = &j.contentType
-	}
-	// AMQP 0-9-1 puts a character set there; here it is for what has to be undone.
-	if j.contentEncoding = m.ContentEncoding; j.contentEncoding != "" && j.contentEncoding != "utf-8" {
-		j.properties.ContentEncoding = &j.contentEncoding
-	}
-	if len(m.Headers) > 0 {
-		if j.headers == nil {
-			j.headers = make(map[string]any, len(m.Headers))
-		}
-		for _, h := range m.Headers {
-			if _, twice := j.headers[h.Key]; !twice {
-				j.headers[h.Key] = h.Value
-			}
-		}
-		j.message.ApplicationProperties = j.headers
-	}
-	j.data[0] = j.body
-	j.message.Data = j.data[:]
-}
-
-// asOslo is as oslo.messaging's old amqp1 driver had it: a string, or nothing for
-// a heartbeat, and no more properties.
-func (j *job) asOslo(m *messaging.Message) {
-	if len(m.Body) == 0 {
-		j.message.Value = amqp.Null{}
-		return
-	}
-	j.message.Value = string(j.body)
-}
-
-// sent frees what the library has written.
-func (j *job) sent() {
-	j.message = amqp.Message{}
-	clear(j.headers)
-	if cap(j.body) > 64<<10 {
-		j.body = nil
-	}
-}
-
-// finish gives the job back and tells its outcome.
-func (c *conn) finish(j *job, err error) {
-	done, to := j.done, j.to
-	c.gate.Leave(1, j.bytes)
-	j.sent()
-	*j = job{headers: j.headers, body: j.body[:0]}
-	c.jobs.Put(j)
-	if done == nil {
-		return
-	}
-	if err != nil {
-		err = &messaging.OpError{Op: "sending to", Addr: to.String(), Err: err}
-	}
-	done.Complete(err)
-}
 
 // check reports what no peer takes.
 func check(m *messaging.Message, limit int64) error {
@@ -157,6 +23,13 @@ func check(m *messaging.Message, limit int64) error {
 	}
 	if !isASCII(m.ContentType) || !isASCII(m.ContentEncoding) {
 		return errors.Join(messaging.ErrPermanent, errors.New("a content type is ASCII"))
+	}
+	valid := utf8.ValidString(m.ID) && utf8.ValidString(m.CorrelationID) && utf8.ValidString(m.ReplyTo)
+	for i := range m.Headers {
+		valid = valid && utf8.ValidString(m.Headers[i].Key) && utf8.ValidString(m.Headers[i].Value)
+	}
+	if !valid {
+		return errors.Join(messaging.ErrPermanent, errors.New("an id, an address or a header is not UTF-8"))
 	}
 	return nil
 }
@@ -170,97 +43,230 @@ func isASCII(s string) bool {
 	return true
 }
 
-// received returns what the library received as a message. Its content type is
-// valueType if it holds a value, or nothing, and nobody said what that is.
-func received(m *amqp.Message, valueType string) messaging.Message {
-	var r messaging.Message
-	if p := m.Properties; p != nil {
-		r.ID = identifier(p.MessageID)
-		r.CorrelationID = identifier(p.CorrelationID)
-		r.ReplyTo = text(p.ReplyTo)
-		r.ContentType = text(p.ContentType)
-		r.ContentEncoding = text(p.ContentEncoding)
+// appendMessage appends a message to an address at a target. One whose content type
+// is valueType has a string as its body, as oslo.messaging's old amqp1 driver had it,
+// and no more properties than that knew; of others the body is data.
+func appendMessage(b []byte, m *messaging.Message, to messaging.Address, target *terminus, valueType string) []byte {
+	b = appendHeader(b, m)
+	isValue := m.ContentType == valueType
+	b, at := beginCompound(b, sectionProperties, codeList32)
+	b = appendOptional(b, codeString8, m.ID)
+	b = append(b, codeNull) // the user
+	if target.anonymous || isValue {
+		b = appendOptional(b, codeString8, target.address)
+	} else {
+		b = append(b, codeNull)
 	}
-	if h := m.Header; h != nil {
-		r.TTL, r.Priority, r.Durable = h.TTL, min(h.Priority, 9), h.Durable
+	subject := target.subject
+	if subject == "" && to.Kind == messaging.KindNotify && !isValue {
+		subject = to.Topic
 	}
-	isValue := len(m.Data) == 0 && len(m.Sequence) == 0
-	switch v := m.Value.(type) {
-	case string:
-		r.Body = []byte(v)
-	case []byte:
-		r.Body = v
-	case nil, amqp.Null:
-		switch len(m.Data) {
-		case 0:
-		case 1:
-			r.Body = m.Data[0]
-		default:
-			r.Body = slices.Concat(m.Data...)
+	b = appendOptional(b, codeString8, subject)
+	b = appendOptional(b, codeString8, m.ReplyTo)
+	b = appendOptional(b, codeString8, m.CorrelationID)
+	if isValue {
+		b = endCompound(b, at, 6)
+		if len(m.Body) == 0 { // a heartbeat
+			return append(appendDescriptor(b, sectionValue), codeNull)
 		}
-	default: // a list or a map is no message of anybody's
-		isValue = false
+		return appendText(appendDescriptor(b, sectionValue), codeString8, m.Body)
 	}
-	if r.ContentType == "" && isValue {
-		r.ContentType = valueType
+	b = appendOptional(b, codeSymbol8, m.ContentType)
+	// AMQP 0-9-1 puts a character set there; here it is for what has to be undone.
+	if m.ContentEncoding == "utf-8" {
+		b = append(b, codeNull)
+	} else {
+		b = appendOptional(b, codeSymbol8, m.ContentEncoding)
 	}
-	if len(m.ApplicationProperties) > 0 {
-		r.Headers = make([]messaging.Header, 0, len(m.ApplicationProperties))
-		for k, v := range m.ApplicationProperties {
-			if s, ok := scalar(v); ok {
-				r.Headers = append(r.Headers, messaging.Header{Key: k, Value: s})
+	b = appendHeaders(endCompound(b, at, 8), m.Headers)
+	return appendText(appendDescriptor(b, sectionData), codeBinary8, m.Body)
+}
+
+func appendHeader(b []byte, m *messaging.Message) []byte {
+	b, at := beginList8(b, sectionHeader)
+	b = append(appendBool(b, m.Durable), codeUbyte, m.Priority)
+	if m.TTL <= 0 {
+		return endList8(b, at, 2)
+	}
+	ttl := max(time.Millisecond, min(m.TTL, maxTTL))
+	return endList8(appendUint(b, uint32(ttl/time.Millisecond)), at, 3) //nolint:gosec // at most maxTTL
+}
+
+// appendHeaders appends the application's properties. A name that comes twice would
+// make them malformed: the first counts.
+func appendHeaders(b []byte, headers []messaging.Header) []byte {
+	if len(headers) == 0 {
+		return b
+	}
+	b, at := beginCompound(b, sectionApplication, codeMap32)
+	count := 0
+	for i := range headers {
+		if h := &headers[i]; !has(headers[:i], h.Key) {
+			b = appendText(appendText(b, codeString8, h.Key), codeString8, h.Value)
+			count += 2
+		}
+	}
+	return endCompound(b, at, count)
+}
+
+func has(headers []messaging.Header, key string) bool {
+	for i := range headers {
+		if headers[i].Key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// arrival is a message that was received, and what the broker says of it.
+type arrival struct {
+	messaging.Message
+	to, subject []byte // valid until the next frame is read
+	count       uint32 // attempts to deliver it that failed
+	first       bool   // nobody had it before, says the broker
+	header      bool   // it has one
+}
+
+// unreadable returns what stands for a message that cannot be read: its content
+// type is one that no codec accepts, so it is dropped as any other that cannot be
+// decoded.
+func unreadable(why error) (a arrival) {
+	a.ContentType = "unreadable: " + why.Error()
+	return a
+}
+
+// decoder reads messages. It belongs to the goroutine that reads.
+type decoder struct {
+	texts     intern.Table
+	maxBody   int64  // bytes of a body; what is larger is not kept. 0: no limit
+	valueType string // the content type of a message that holds a value, or nothing, and does not say what it is
+}
+
+// message reads a message, of which it keeps nothing.
+func (d *decoder) message(b []byte) arrival {
+	var a arrival
+	r := reader{rest: b}
+	isValue := true
+	for len(r.rest) > 0 {
+		section := r.next()
+		var err error
+		switch section.descriptor {
+		case sectionHeader:
+			err = d.header(&a, section.list())
+		case sectionProperties:
+			err = d.properties(&a, section.list())
+		case sectionApplication:
+			a.Headers, err = d.headers(section)
+		case sectionData, sectionValue:
+			if text, ok := section.text(); ok {
+				if d.maxBody > 0 && int64(len(a.Body)+len(text)) > d.maxBody {
+					return unreadable(d.tooLarge())
+				}
+				a.Body = append(a.Body, text...)
+			} else {
+				isValue = section.null() // a list or a map is no message of anybody's
+			}
+			if section.descriptor == sectionData {
+				isValue = false
+			}
+		case sectionSequence:
+			isValue = false
+		case sectionDelivery, sectionMessage, sectionFooter:
+		default:
+			if r.err == nil {
+				err = errNotType
 			}
 		}
-		if len(r.Headers) > 1 {
-			slices.SortFunc(r.Headers, func(a, b messaging.Header) int { return strings.Compare(a.Key, b.Key) })
+		if err != nil {
+			return unreadable(err)
 		}
 	}
-	return r
+	if r.err != nil {
+		return unreadable(r.err)
+	}
+	if a.ContentType == "" && isValue {
+		a.ContentType = d.valueType
+	}
+	return a
 }
 
-func text(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
+func (d *decoder) tooLarge() error {
+	return fmt.Errorf("it is larger than the limit of %d bytes", d.maxBody)
 }
 
-// identifier renders a message id, which may have one of four types.
-func identifier(v any) string {
-	switch v := v.(type) {
-	case string:
-		return v
-	case uint64:
-		return strconv.FormatUint(v, 10)
-	case amqp.UUID:
-		return v.String()
-	case []byte:
-		return hex.EncodeToString(v)
+func (*decoder) header(a *arrival, f fields) error {
+	a.header = true
+	a.Durable = f.next().bool()
+	if priority := f.next(); !priority.null() {
+		a.Priority = uint8(min(priority.uint32(), 9)) //nolint:gosec // 9 at most
+	} else {
+		a.Priority = defaultPriority
 	}
-	return ""
+	a.TTL = time.Duration(f.next().uint32()) * time.Millisecond
+	a.first, a.count = f.next().bool(), f.next().uint32()
+	return f.err
 }
 
-// scalar renders the value of a header as text, if it is no array, map or null.
-func scalar(v any) (string, bool) {
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case amqp.Symbol:
-		return string(v), true
-	case []byte:
-		return string(v), true
-	case bool:
-		return strconv.FormatBool(v), true
-	case time.Time:
-		return v.UTC().Format(time.RFC3339Nano), true
-	case float32:
-		return strconv.FormatFloat(float64(v), 'g', -1, 32), true
-	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 64), true
-	case amqp.UUID:
-		return v.String(), true
-	case int8, int16, int32, int64, uint8, uint16, uint32, uint64:
-		return fmt.Sprint(v), true
+// defaultPriority is that of the specification.
+const defaultPriority = 4
+
+func (d *decoder) properties(a *arrival, f fields) error {
+	a.ID = identifier(f.next())
+	f.skip(1) // the user
+	a.to, a.subject = optionalText(&f), optionalText(&f)
+	a.ReplyTo = d.texts.Text(optionalText(&f))
+	a.CorrelationID = identifier(f.next())
+	a.ContentType, a.ContentEncoding = d.texts.Text(optionalText(&f)), d.texts.Text(optionalText(&f))
+	if f.err == nil && !(utf8.ValidString(a.ID) && utf8.ValidString(a.CorrelationID) && utf8.ValidString(a.ReplyTo)) {
+		return errNotText // it would go back, in a reply
 	}
-	return "", false
+	return f.err
+}
+
+var errNotText = errors.New("what should be text is something else")
+
+// optionalText reads a string or a symbol.
+func optionalText(f *fields) []byte {
+	v := f.next()
+	switch v.code {
+	case codeNull:
+		return nil
+	case codeString8, codeString32, codeSymbol8, codeSymbol32:
+		return v.data
+	}
+	f.fail(errNotText)
+	return nil
+}
+
+// maxHeaders bounds how many there may be.
+const maxHeaders = 8192
+
+// headers reads the application's properties, and sorts them by their names. What is
+// no scalar is left out.
+func (d *decoder) headers(section value) ([]messaging.Header, error) {
+	if section.code != codeMap8 && section.code != codeMap32 {
+		if section.null() {
+			return nil, nil
+		}
+		return nil, errNotType
+	}
+	if section.count%2 != 0 || section.count > 2*maxHeaders {
+		return nil, fmt.Errorf("%w: a map of %d values", errNotType, section.count)
+	}
+	headers := make([]messaging.Header, 0, section.count/2)
+	r := reader{rest: section.data}
+	for range section.count / 2 {
+		key, v := r.next(), r.next()
+		name, ok := key.text()
+		if r.err != nil || !ok {
+			return nil, errors.Join(errNotText, r.err)
+		}
+		if text, ok := v.scalar(); ok {
+			headers = append(headers, messaging.Header{Key: d.texts.Text(name), Value: text})
+		}
+	}
+	if len(headers) > 1 {
+		slices.SortStableFunc(headers, func(a, b messaging.Header) int { return strings.Compare(a.Key, b.Key) })
+	}
+	return headers, nil
 }

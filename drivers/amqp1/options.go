@@ -2,6 +2,7 @@ package amqp1
 
 import (
 	"crypto/rand"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type options struct {
 	transientTTL time.Duration // of private queues, where we declare them; 0: for ever
 	maxMessage   int64         // 0: what the broker says
 	settledCasts bool
+
+	management *url.URL // of the broker's REST port; nil: none
 
 	container   string
 	idleTimeout time.Duration // 0: none
@@ -54,6 +57,7 @@ func readOptions(u *messaging.URL, r *messaging.OptionReader) *options {
 		mechanisms:      strings.Fields(r.String("sasl_mechanisms", "")),
 		vhost:           u.VirtualHost,
 	}
+	o.management = readManagement(r)
 	o.oslo = readOsloAddresses(r, o)
 	o.check(r)
 	return o
@@ -82,6 +86,25 @@ func (o *options) check(r *messaging.OptionReader) {
 			r.Reject(name, "needs wire=oslo")
 		}
 	}
+}
+
+// readManagement reads the address of a REST port. Credentials do not belong there:
+// they are the connection's.
+func readManagement(r *messaging.OptionReader) *url.URL {
+	text := r.String("management", "")
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		r.Reject("management", "must be http:// or https://, a host with its port and no credentials, and the names of the virtual host's node and the virtual host or nothing")
+		return nil
+	}
+	if path := strings.Trim(u.Path, "/"); path != "" && strings.Count(path, "/") != 1 {
+		r.Reject("management", "must end in NODE/VIRTUALHOST, or in nothing")
+		return nil
+	}
+	return u
 }
 
 // idle is the idle timeout as the library wants it.

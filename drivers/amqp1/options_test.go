@@ -25,6 +25,8 @@ func TestOpen(t *testing.T) {
 		{"amqp1://?broker=qpid&idle_timeout=0&prefetch=4096&transient_queues_ttl=0&max_message_size=5&pre_settled=rpc-cast", "native"},
 		{"amqp1://?sasl_mechanisms=PLAIN%20EXTERNAL&container_name=me&control_exchange=x", "native"},
 		{"amqp1+tls://?ssl_enforce_hostname_verification=false", "native"},
+		{"amqp1://?management=http%3A%2F%2Fhost%3A8080", "native"},
+		{"amqp1://?management=https://host:8080/node/host/", "native"},
 	} {
 		d, codecs, err := open(t, tt.url)
 		if err != nil {
@@ -55,6 +57,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"amqp1://?idle_timeout=-1", "idle_timeout"},
 		{"amqp1://?sasl_mechanisms=GSSAPI", "PLAIN, ANONYMOUS and EXTERNAL"},
 		{"amqp1://?pre_settled=rpc-call", "pre_settled"},
+		{"amqp1://?management=ftp://host", "management"},
+		{"amqp1://?management=http://u:p@host", "no credentials"},
+		{"amqp1://?management=http://host/one", "NODE/VIRTUALHOST"},
+		{"amqp1://?management=http://host/%253A/a?b", "management"},
 		{"amqp1://?control_exchange=" + strings.Repeat("x", 201), "control_exchange"},
 		{"amqp1://?ssl_ca_file=ca.pem", "needs the scheme amqp1+tls"},
 		{"amqp1+tls://?ssl_ca_file=testdata/absent.pem", "ssl_ca_file"},

@@ -3,8 +3,6 @@ package amqp1
 import (
 	"strings"
 
-	"github.com/Azure/go-amqp"
-
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -26,10 +24,14 @@ type profile struct {
 	source func(n node) terminus
 
 	// queue is what has to be declared before a node can be received from, with a
-	// name of limit bytes at most (0: none). Nil: the broker makes nodes when
-	// they are attached to.
-	queue func(n node, instance string) queue
+	// name of limit bytes at most (0: none); nil: nothing has to be. The func is nil if
+	// the broker makes nodes when they are attached to.
+	queue func(n node, instance string) *queue
 	limit int
+
+	// managed is the profile of a broker whose REST port is given. Nil: it has none, or
+	// needs none.
+	managed *profile
 
 	// relays: the peer takes links that are attached to no node, for targets that
 	// are anonymous. The others have a link each.
@@ -38,11 +40,6 @@ type profile struct {
 	// dynamicReply: the broker chooses reply addresses, and they end with their
 	// connection.
 	dynamicReply bool
-
-	// settledReplies: the broker can be asked to settle replies when it sends them to
-	// us, which costs half. As with those that we send, one that is under way when
-	// its connection is lost is lost with it.
-	settledReplies bool
 
 	// legacyOslo: with wire=oslo, the older of oslo.messaging's two addressings is the
 	// one that works.
@@ -123,9 +120,6 @@ func profileOf(product string) *profile {
 func plainHost(vhost string) string { return vhost }
 
 // wasDelivered reports whether a message was delivered before.
-func (p *profile) wasDelivered(h *amqp.MessageHeader) bool {
-	if h == nil {
-		return false
-	}
-	return h.DeliveryCount > 0 || p.firstAcquirer && !h.FirstAcquirer
+func (p *profile) wasDelivered(a *arrival) bool {
+	return a.count > 0 || p.firstAcquirer && a.header && !a.first
 }

@@ -25,12 +25,11 @@ func artemis() *profile {
 				OfflineCast: true, DeliveryCount: true, StableReply: true, Exchanges: true,
 			}
 		},
-		target:         place,
-		source:         place,
-		relays:         true,
-		settledReplies: true,
-		requeue:        failed,
-		drop:           rejected, // kept aside, if the address has a dead-letter-address
-		drains:         false,
+		target:  place,
+		source:  place,
+		relays:  true,
+		requeue: failed,
+		drop:    rejected, // kept aside, if the address has a dead-letter-address
+		drains:  false,
 	}
 }

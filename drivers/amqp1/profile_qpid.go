@@ -3,11 +3,11 @@ package amqp1
 import "github.com/patchbay-go/patchbay/messaging"
 
 // brokerJ is Qpid Broker-J. Its virtual host has to have policies that make a
-// queue when somebody receives from it; broadcasts go over an exchange that is
-// always there.
+// queue when somebody receives from it, or its REST port is given; broadcasts go over
+// an exchange that is always there.
 func brokerJ() *profile {
 	const exchange = "amq.direct"
-	return &profile{
+	p := &profile{
 		name:     "qpid",
 		product:  "Apache Qpid Broker-J",
 		hostname: plainHost,
@@ -30,12 +30,20 @@ func brokerJ() *profile {
 			}
 			return terminus{address: n.name}
 		},
-		legacyOslo:     true,
-		absent:         "rpc.patchbay.nobody",
-		open:           exchange,
-		settledReplies: true,
-		requeue:        failed,
-		drop:           accepted, // what is rejected comes again, for ever
-		drains:         true,
+		legacyOslo: true,
+		absent:     "rpc.patchbay.nobody",
+		open:       exchange,
+		requeue:    failed,
+		drop:       accepted, // what is rejected comes again, for ever
+		drains:     true,
 	}
+	managed := *p
+	managed.queue = func(n node, _ string) *queue {
+		if n.kind == nodeBroadcast {
+			return nil // it makes a queue for each link to an exchange
+		}
+		return &queue{name: n.name, private: n.kind == nodeReply}
+	}
+	p.managed = &managed
+	return p
 }

@@ -16,17 +16,16 @@ func rabbitMQ() *profile {
 	const exchange = "amq.direct"
 	queueAddress := func(name string) string { return "/queues/" + url.PathEscape(name) }
 	p := &profile{
-		name:           "rabbitmq",
-		product:        "RabbitMQ",
-		hostname:       func(vhost string) string { return "vhost:" + vhost },
-		limit:          255,
-		relays:         true,
-		noRoute:        true,
-		settledReplies: true,
-		requeue:        failed,
-		drop:           rejected, // dead-lettered, if the queue's policy says so
-		drains:         true,
-		firstAcquirer:  true,
+		name:          "rabbitmq",
+		product:       "RabbitMQ",
+		hostname:      func(vhost string) string { return "vhost:" + vhost },
+		limit:         255,
+		relays:        true,
+		noRoute:       true,
+		requeue:       failed,
+		drop:          rejected, // dead-lettered, if the queue's policy says so
+		drains:        true,
+		firstAcquirer: true,
 	}
 	p.capabilities = func(version string) messaging.Capabilities {
 		return messaging.Capabilities{
@@ -44,11 +43,11 @@ func rabbitMQ() *profile {
 		return terminus{address: queueAddress(name), anonymous: true}
 	}
 	p.source = func(n node) terminus { return terminus{address: queueAddress(fit(n.name, p.limit))} }
-	p.queue = func(n node, instance string) queue {
-		q := queue{name: fit(n.name, p.limit)}
+	p.queue = func(n node, instance string) *queue {
+		q := &queue{name: fit(n.name, p.limit)}
 		switch n.kind {
 		case nodeBroadcast:
-			return queue{name: fit(n.name+"."+instance, p.limit), private: true, bindings: []string{q.name}}
+			return &queue{name: fit(n.name+"."+instance, p.limit), private: true, bindings: []string{q.name}}
 		case nodeNotes:
 			q.bindings = []string{q.name}
 		case nodeReply:

@@ -6,14 +6,16 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/patchbay-go/patchbay/internal/tlstest"
 )
 
 // TestExternal: with a client's certificate and EXTERNAL asked for, no password is
 // sent. The peer is a script, since no broker of the tests knows certificates.
 func TestExternal(t *testing.T) {
 	heard := make(chan []byte, 1)
-	authority := newAuthority(t)
-	config := &tls.Config{Certificates: []tls.Certificate{authority.sign(t, "127.0.0.1")}, MinVersion: tls.VersionTLS12}
+	authority := tlstest.New(t)
+	config := &tls.Config{Certificates: []tls.Certificate{authority.Pair(t, "127.0.0.1")}, MinVersion: tls.VersionTLS12}
 	address := server(t, func(c net.Conn) {
 		secure := tls.Server(c, config)
 		if secure.HandshakeContext(t.Context()) != nil {
@@ -32,7 +34,7 @@ func TestExternal(t *testing.T) {
 		n, _ := secure.Read(init)
 		heard <- init[:n]
 	})
-	_, err := dialURL(t, "amqp1+tls://user:s3cret@"+address+"/?ssl_ca_file="+authority.file+"&sasl_mechanisms=EXTERNAL", 10*time.Second)
+	_, err := dialURL(t, "amqp1+tls://user:s3cret@"+address+"/?ssl_ca_file="+authority.File+"&sasl_mechanisms=EXTERNAL", 10*time.Second)
 	if err == nil {
 		t.Fatal("a peer that hangs up was connected to")
 	}

@@ -153,8 +153,10 @@ func (c *conn) plans(sub messaging.Subscription) []plan {
 func (c *conn) plan(n node, instance string, index int) plan {
 	p := plan{source: c.p.source(n), index: func(string) int { return index }}
 	if c.p.queue != nil {
-		q := c.p.queue(n, instance)
-		p.queue, p.source = &q, c.p.source(node{nodeWork, q.name})
+		p.queue = c.p.queue(n, instance)
+	}
+	if p.queue != nil {
+		p.source = c.p.source(node{nodeWork, p.queue.name})
 	}
 	return p
 }

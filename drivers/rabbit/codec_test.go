@@ -184,21 +184,6 @@ func TestStreamOffset(t *testing.T) {
 	}
 }
 
-// TestNamesAreBounded: a stranger who makes up names does not fill memory.
-func TestNamesAreBounded(t *testing.T) {
-	var n names
-	for i := range 10 * maxNames {
-		n.text([]byte(strings.Repeat("x", i%100)))
-		n.text([]byte{byte(i), byte(i >> 8), 'n'})
-	}
-	if len(n) > maxNames {
-		t.Errorf("%d names are kept", len(n))
-	}
-	if got := n.text([]byte("again")); got != "again" || n.text([]byte("again")) != got {
-		t.Errorf("got %q", got)
-	}
-}
-
 func TestRoutesThatCannotBe(t *testing.T) {
 	for name, r := range map[string]route{
 		"key":      {key: strings.Repeat("k", 256)},

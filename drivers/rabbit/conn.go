@@ -8,7 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/patchbay-go/patchbay/internal/coalesce"
-	"github.com/patchbay-go/patchbay/internal/gate"
+	"github.com/patchbay-go/patchbay/internal/lifetime"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -21,9 +21,6 @@ const (
 	// the largest size that RabbitMQ can be set to, and acknowledgements. So the
 	// library, which holds locks while it writes, never waits for the network.
 	bufferLimit = windowBytes + 512<<20 + 8<<20
-
-	// farewell bounds the closing handshake.
-	farewell = time.Second
 )
 
 // conn implements messaging.Conn over one connection to a broker. The client
@@ -34,8 +31,9 @@ const (
 // Lock order: opening, lane.mu or session.write, then frames.mu or confirms.mu; no other two are held
 // together.
 type conn struct {
+	lifetime.Lifetime
+
 	o      *options
-	host   string
 	raw    *coalesce.Conn
 	frames *frames          // over raw
 	amqp   *amqp.Connection // over frames
@@ -44,23 +42,12 @@ type conn struct {
 	window int
 	write  time.Duration // the write timeout
 
-	gate    gate.Gate
 	direct  *publisher
 	fanout  *publisher
 	grouped *publisher // calls and replies
 	control *control
 
 	opening sync.Mutex // held while a channel is opened
-
-	life context.Context //nolint:containedctx // ends with the connection
-	end  context.CancelFunc
-	done chan struct{} // closed when it is lost or closed
-
-	mu      sync.Mutex // protects what follows
-	err     error      // why done is closed
-	leaving bool       // Close was called
-	closing bool       // no goroutine is started any more
-	running sync.WaitGroup
 }
 
 var _ messaging.Conn = (*conn)(nil)
@@ -68,32 +55,21 @@ var _ messaging.Conn = (*conn)(nil)
 func newConn(ctx context.Context, d *driver, host string, f *frames, opened *amqp.Connection) *conn {
 	version, _ := opened.Properties["version"].(string)
 	c := &conn{
-		o: d.o, host: host, raw: f.Conn, frames: f, amqp: opened, memory: d.memory, window: d.window, write: d.writeTimeout(),
+		o: d.o, raw: f.Conn, frames: f, amqp: opened, memory: d.memory, window: d.window, write: d.writeTimeout(),
 		caps: d.o.capabilities(version),
-		done: make(chan struct{}),
 	}
-	c.gate.MaxCount, c.gate.MaxBytes = d.window, windowBytes
+	c.Begin(ctx, host, f.Conn, explain)
+	c.Gate.MaxCount, c.Gate.MaxBytes = d.window, windowBytes
 	c.direct, c.fanout, c.grouped = newPublisher(c, false), newPublisher(c, false), newPublisher(c, true)
 	c.control = newControl(c)
-	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	blocked := opened.NotifyBlocked(make(chan amqp.Blocking))
 	closed := opened.NotifyClose(make(chan *amqp.Error, 1))
-	c.spawn(func() { c.watch(blocked, closed) })
+	c.Spawn(func() { c.watch(blocked, closed) })
 	return c
 }
 
 // Capabilities implements messaging.Conn.
 func (c *conn) Capabilities() messaging.Capabilities { return c.caps }
-
-// Done implements messaging.Conn.
-func (c *conn) Done() <-chan struct{} { return c.done }
-
-// Err implements messaging.Conn.
-func (c *conn) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
-}
 
 // Send implements messaging.Conn.
 func (c *conn) Send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
@@ -104,7 +80,7 @@ func (c *conn) Send(ctx context.Context, to messaging.Address, m *messaging.Mess
 }
 
 func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
-	if err := c.lost(); err != nil {
+	if err := c.Lost(); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
@@ -117,7 +93,7 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 	if err := c.prepare(ctx, to, r, m.Ensure); err != nil {
 		return err
 	}
-	if err := c.gate.Enter(ctx, len(m.Body)); err != nil {
+	if err := c.Gate.Enter(ctx, len(m.Body)); err != nil {
 		return err
 	}
 	p := c.direct
@@ -130,7 +106,7 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 	mandatory := m.Mandatory && (to.Kind != messaging.KindReply || c.o.directMandatory)
 	err := p.publish(ctx, r, m, mandatory, sent{to: to, c: done, bytes: len(m.Body)})
 	if err != nil {
-		c.gate.Leave(1, len(m.Body))
+		c.Gate.Leave(1, len(m.Body))
 	}
 	return err
 }
@@ -168,9 +144,9 @@ func (c *conn) watch(blocked <-chan amqp.Blocking, closed <-chan *amqp.Error) {
 			} else {
 				c.raw.SetWriteTimeout(c.write)
 			}
-			c.gate.Block(b.Active)
+			c.Gate.Block(b.Active)
 		case e := <-closed:
-			c.fail(c.why(e))
+			c.Fail(c.why(e))
 			return
 		}
 	}
@@ -187,106 +163,11 @@ func (c *conn) why(e *amqp.Error) error {
 	} else if e != nil {
 		reason = explain(e)
 	}
-	return &messaging.OpError{Op: "talking to", Addr: c.host, Err: reason}
-}
-
-// fail ends the connection for a reason, if it has not ended yet.
-func (c *conn) fail(err error) {
-	c.mu.Lock()
-	first := c.err == nil
-	if c.leaving {
-		err = c.closed()
-	}
-	if first {
-		c.err = err
-		close(c.done)
-	}
-	c.mu.Unlock()
-	if !first {
-		return
-	}
-	c.end()
-	c.gate.Shut(err)
-	c.raw.Abort() // frees the library, if it is in a Write
-}
-
-func (c *conn) closed() error {
-	return &messaging.OpError{Op: "talking to", Addr: c.host, Err: messaging.ErrClosed}
-}
-
-// lost returns why nothing can be done with the connection any more, or nil.
-func (c *conn) lost() error {
-	if err := c.Err(); err != nil {
-		return err
-	}
-	if err := c.raw.Err(); err != nil {
-		return joined(messaging.ErrConnLost, err)
-	}
-	return nil
-}
-
-// spawn runs f in a goroutine that Close waits for, and reports whether it
-// does: not after Close.
-func (c *conn) spawn(f func()) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing {
-		return false
-	}
-	c.running.Go(f)
-	return true
-}
-
-// await calls f, which may wait for the broker, and waits for it until ctx
-// ends. f goes on then, and ends with the connection at the latest. If the
-// connection is closed, f is not called.
-func (c *conn) await(ctx context.Context, f func() error) error {
-	result := make(chan error, 1)
-	if !c.spawn(func() { result <- f() }) {
-		return c.lost()
-	}
-	select {
-	case err := <-result:
-		return explain(err)
-	case <-ctx.Done():
-	}
-	select {
-	case <-c.done: // f ends now, and knows why
-		return explain(<-result)
-	default:
-		return context.Cause(ctx)
-	}
+	return &messaging.OpError{Op: "talking to", Addr: c.Host, Err: reason}
 }
 
 // Close implements messaging.Conn.
 func (c *conn) Close(ctx context.Context) error {
-	c.mu.Lock()
-	c.leaving = true
-	c.mu.Unlock()
-	c.gate.Shut(c.closed())
-	if c.Err() == nil {
-		select {
-		case <-c.gate.Empty():
-		case <-c.done:
-		case <-ctx.Done():
-		}
-	}
-	c.goodbye(ctx)
-	c.fail(c.closed())
-
-	c.mu.Lock()
-	c.closing = true
-	c.mu.Unlock()
-	c.running.Wait()
+	c.Leave(ctx, c.amqp.Close, func() {})
 	return nil
-}
-
-// goodbye does the closing handshake, within bounds, if there is a connection.
-func (c *conn) goodbye(ctx context.Context) {
-	if c.lost() != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, farewell)
-	defer cancel()
-	_ = c.await(ctx, c.amqp.Close)
 }

@@ -33,10 +33,10 @@ func (t *control) do(ctx context.Context, f func(*amqp.Channel) error) error {
 	case t.turn <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-t.c.done:
-		return t.c.lost()
+	case <-t.c.Done():
+		return t.c.Lost()
 	}
-	return t.c.await(ctx, func() error {
+	return t.c.Await(ctx, func() error {
 		defer func() { <-t.turn }()
 		if t.ch == nil || t.ch.IsClosed() {
 			ch, err := t.c.openChannel(&told{})

@@ -1,7 +1,6 @@
 package rabbit
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"github.com/patchbay-go/patchbay/internal/coalesce"
+	"github.com/patchbay-go/patchbay/internal/intern"
+	"github.com/patchbay-go/patchbay/internal/splice"
 )
 
 // frames is the connection beneath the client library. The library connects,
@@ -23,12 +24,8 @@ import (
 type frames struct {
 	*coalesce.Conn
 
-	// Of the goroutine that reads, which is the library's.
-	in    *bufio.Reader
-	pass  int       // bytes of the frame under way that are passed on as they are
-	made  []byte    // what is passed on before anything else
-	heard time.Time // when the library was last passed something
-	names names
+	read  *splice.Reader // for the goroutine that reads, which is the library's
+	names intern.Table   // likewise
 
 	maxBody int64 // bytes of a message's body; what is larger is not kept
 
@@ -40,7 +37,9 @@ type frames struct {
 }
 
 func newFrames(c *coalesce.Conn, maxBody int64) *frames {
-	f := &frames{Conn: c, in: bufio.NewReaderSize(c, frameSize), maxBody: maxBody}
+	f := &frames{Conn: c, read: splice.New(c, frameSize), maxBody: maxBody}
+	f.read.Head, f.read.Size, f.read.Take = frameHead, sizeOf, f.take
+	f.read.Sign, f.read.Interval = heartbeat[:], stillAlive
 	f.channels.Store(&map[uint16]*channel{})
 	return f
 }
@@ -66,82 +65,28 @@ var heartbeat = [...]byte{frameHeartbeat, 0, 0, 0, 0, 0, 0, frameEnd} //nolint:g
 var errBadFrame = errors.New("the peer sent a frame that is none")
 
 // Read implements io.Reader, for the library.
-func (f *frames) Read(p []byte) (n int, err error) {
-	for n < len(p) {
-		switch {
-		case len(f.made) > 0:
-			c := copy(p[n:], f.made)
-			f.made = f.made[c:]
-			n += c
-		case f.pass > 0:
-			if n > 0 && f.in.Buffered() == 0 {
-				return n, nil
-			}
-			c, err := f.in.Read(p[n:min(len(p), n+f.pass)])
-			f.pass -= c
-			n += c
-			if err != nil {
-				return n, err
-			}
-		default:
-			if n > 0 && !f.whole() {
-				return n, nil // before it waits for more
-			}
-			if err := f.next(); err != nil {
-				return n, err
-			}
-		}
+func (f *frames) Read(p []byte) (int, error) { return f.read.Read(p) }
+
+// sizeOf returns the size of a frame, or of the protocol header with which a peer
+// refuses ours.
+func sizeOf(head []byte) (int, error) {
+	if head[0] == 'A' {
+		return len("AMQP0091"), nil
 	}
-	return n, nil
+	return frameHead + int(binary.BigEndian.Uint32(head[3:])) + 1, nil
 }
 
-// whole reports whether all of the next frame is here.
-func (f *frames) whole() bool {
-	if f.in.Buffered() < frameHead {
-		return false
+// take takes a frame, or leaves it to the library.
+func (f *frames) take(frame []byte) (bool, error) {
+	ch := (*f.channels.Load())[binary.BigEndian.Uint16(frame[1:])]
+	if ch == nil {
+		return false, nil
 	}
-	head, _ := f.in.Peek(frameHead)
-	return f.in.Buffered() >= frameHead+int(binary.BigEndian.Uint32(head[3:]))+1
-}
-
-// next takes the next frame, or leaves it to the library.
-func (f *frames) next() error {
-	head, err := f.in.Peek(frameHead)
-	if err != nil {
-		return err
+	end := len(frame) - 1
+	if frame[end] != frameEnd {
+		return false, fmt.Errorf("%w: its end is %#x", errBadFrame, frame[end])
 	}
-	kind, number := head[0], binary.BigEndian.Uint16(head[1:])
-	size := frameHead + int(binary.BigEndian.Uint32(head[3:])) + 1
-	ch := (*f.channels.Load())[number]
-	if ch == nil || size > f.in.Size() { // the library refuses what is larger than was agreed
-		f.leave(size)
-		return nil
-	}
-	frame, err := f.in.Peek(size)
-	if err != nil {
-		return err
-	}
-	if frame[size-1] != frameEnd {
-		return fmt.Errorf("%w: its end is %#x", errBadFrame, frame[size-1])
-	}
-	took, err := ch.take(kind, frame[frameHead:size-1])
-	switch {
-	case err != nil:
-		return err
-	case !took:
-		f.leave(size)
-		return nil
-	}
-	if now := time.Now(); now.Sub(f.heard) > stillAlive {
-		f.heard, f.made = now, heartbeat[:]
-	}
-	_, err = f.in.Discard(size)
-	return err
-}
-
-func (f *frames) leave(size int) {
-	f.pass = size
-	f.heard = time.Now()
+	return ch.take(frame[0], frame[frameHead:end])
 }
 
 // add makes ch the receiver of the channel that the library opened last.

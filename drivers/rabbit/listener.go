@@ -6,6 +6,7 @@ import (
 	"math"
 	"sync"
 
+	"github.com/patchbay-go/patchbay/internal/inbox"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -16,7 +17,7 @@ type listener struct {
 	reply    string
 	prefetch int
 	sources  []*source
-	inbox    *inbox
+	inbox    *inbox.Inbox[polled]
 	deliver  func(*messaging.Delivery) // instead of the inbox; nil: none
 
 	started   chan struct{} // closed when start has returned
@@ -59,13 +60,13 @@ func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listene
 		l.prefetch = c.o.prefetch
 	}
 	l.prefetch = max(1, l.prefetch)
-	l.inbox = newInbox()
+	l.inbox = inbox.New[polled]()
 
-	err = c.await(ctx, func() error { return l.start(plans) })
+	err = c.Await(ctx, func() error { return l.start(plans) })
 	if err != nil {
-		c.spawn(func() { // it may still be starting
+		c.Spawn(func() { // it may still be starting
 			<-l.started
-			_ = l.Close(c.life)
+			_ = l.Close(c.Context())
 		})
 		return nil, err
 	}
@@ -117,14 +118,14 @@ func (l *listener) Poll(ctx context.Context) (*messaging.Delivery, error) {
 			return nil, l.failure()
 		default:
 		}
-		if p, ok := l.inbox.take(); ok {
+		if p, ok := l.inbox.Take(); ok {
 			if !p.s.lost() { // else the broker has it, for somebody else
 				return p.d, nil
 			}
 			continue
 		}
 		select {
-		case <-l.inbox.ready:
+		case <-l.inbox.Ready():
 		case <-l.ended:
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -143,7 +144,7 @@ func (l *listener) end(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil {
-		l.err = &messaging.OpError{Op: "receiving from", Addr: l.c.host, Err: err}
+		l.err = &messaging.OpError{Op: "receiving from", Addr: l.c.Host, Err: err}
 		close(l.ended)
 	}
 }
@@ -154,7 +155,7 @@ func (l *listener) end(err error) {
 func (l *listener) Stop(ctx context.Context) (int, error) {
 	l.end(messaging.ErrClosed)
 	l.stopOnce.Do(func() {
-		if !l.c.spawn(l.stop) {
+		if !l.c.Spawn(l.stop) {
 			close(l.stopped) // with the connection
 		}
 	})
@@ -162,7 +163,7 @@ func (l *listener) Stop(ctx context.Context) (int, error) {
 	case <-l.stopped:
 		return l.returned, nil
 	case <-ctx.Done():
-		return 0, &messaging.OpError{Op: "stopping to receive from", Addr: l.c.host, Err: context.Cause(ctx)}
+		return 0, &messaging.OpError{Op: "stopping to receive from", Addr: l.c.Host, Err: context.Cause(ctx)}
 	}
 }
 
@@ -175,12 +176,18 @@ func (l *listener) stop() {
 	}
 	l.receiving.Wait()
 	for {
-		p, ok := l.inbox.take()
+		p, ok := l.inbox.Take()
 		if !ok {
 			return
 		}
 		l.returned += p.giveBack()
 	}
+}
+
+// polled is a delivery on its way to Poll.
+type polled struct {
+	d *messaging.Delivery
+	s *session
 }
 
 func (p polled) giveBack() int {
@@ -197,8 +204,8 @@ func (p polled) giveBack() int {
 func (l *listener) Close(ctx context.Context) error {
 	_, err := l.Stop(ctx)
 	l.closeOnce.Do(func() {
-		if e := l.c.await(ctx, l.free); err == nil && e != nil && l.c.lost() == nil {
-			err = &messaging.OpError{Op: "stopping to receive from", Addr: l.c.host, Err: e}
+		if e := l.c.Await(ctx, l.free); err == nil && e != nil && l.c.Lost() == nil {
+			err = &messaging.OpError{Op: "stopping to receive from", Addr: l.c.Host, Err: e}
 		}
 	})
 	return err

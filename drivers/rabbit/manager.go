@@ -65,7 +65,7 @@ func (c *conn) manage(p *plan, k *kept) error {
 // vacate reports whether nobody listens to a queue, not even a peer that knows no
 // locks, and if so empties it.
 func (c *conn) vacate(q queue) (free bool, err error) {
-	err = c.control.do(c.life, func(ch *amqp.Channel) error {
+	err = c.control.do(c.Context(), func(ch *amqp.Channel) error {
 		state, err := ch.QueueDeclare(q.name, q.durable, q.autoDelete, false, false, q.args)
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func (c *conn) vacate(q queue) (free bool, err error) {
 
 // lock takes a number until the connection ends, unless somebody else has it.
 func (c *conn) lock(n int) (taken bool, err error) {
-	err = c.control.do(c.life, func(ch *amqp.Channel) error {
+	err = c.control.do(c.Context(), func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(c.o.managed(n), false, true, true, false, nil)
 		if taken = isCode(err, amqp.ResourceLocked); taken {
 			return nil
@@ -92,7 +92,7 @@ func (c *conn) lock(n int) (taken bool, err error) {
 
 // unlock gives a number back. If it cannot, that happens with the connection's end.
 func (c *conn) unlock(n int) {
-	_ = c.control.do(c.life, func(ch *amqp.Channel) error {
+	_ = c.control.do(c.Context(), func(ch *amqp.Channel) error {
 		_, err := ch.QueueDelete(c.o.managed(n), false, false, false)
 		return err
 	})

@@ -199,10 +199,17 @@ func TestPositionLosesNothing(t *testing.T) {
 	})
 }
 
+// noSocket is a connection that is not there.
+type noSocket struct{}
+
+func (noSocket) Err() error { return nil }
+func (noSocket) Abort()     {}
+
 func TestMemoryIsBounded(t *testing.T) {
 	m := newMemory(&options{transientTTL: time.Minute})
-	dead := &conn{err: errLaneClosed}
-	alive := &conn{}
+	dead, alive := &conn{}, &conn{}
+	dead.Begin(t.Context(), "", noSocket{}, explain)
+	dead.Fail(errLaneClosed)
 	now := time.Now()
 	a := m.of("a", dead)
 	m.of("b", alive)

@@ -45,7 +45,7 @@ func (f *frames) properties(b []byte) (m messaging.Message, n notes) {
 		if flags&flag == 0 {
 			return ""
 		}
-		return f.names.text(s.short())
+		return f.names.Text(s.short())
 	}
 	m.ContentType, m.ContentEncoding = short(flagContentType), short(flagEncoding)
 	if flags&flagHeaders != 0 {
@@ -101,7 +101,7 @@ func (f *frames) table(s, all *scanner) (headers []messaging.Header, n notes) {
 		switch {
 		case n.take(key, value):
 		case ok:
-			headers = append(headers, messaging.Header{Key: f.names.text(key), Value: value})
+			headers = append(headers, messaging.Header{Key: f.names.Text(key), Value: value})
 		}
 	}
 	if len(headers) > 1 {
@@ -178,32 +178,4 @@ func decimal(value int64, scale int) string {
 		digits = strings.Repeat("0", scale-len(digits)+1) + digits
 	}
 	return sign + digits[:len(digits)-scale] + "." + digits[len(digits)-scale:]
-}
-
-// names makes one string of texts that come again and again: content types,
-// header names, versions, reply addresses. It belongs to the goroutine that
-// reads.
-type names map[string]string
-
-const (
-	maxNames   = 512
-	maxNameLen = 64
-)
-
-func (n *names) text(b []byte) string {
-	if len(b) == 0 {
-		return ""
-	}
-	if len(b) > maxNameLen {
-		return string(b)
-	}
-	if s, ok := (*n)[string(b)]; ok {
-		return s
-	}
-	if *n == nil || len(*n) >= maxNames { // a stranger may make up names
-		*n = make(names)
-	}
-	s := string(b)
-	(*n)[s] = s
-	return s
 }

@@ -58,7 +58,7 @@ func (p *publisher) publish(ctx context.Context, r route, m *messaging.Message, 
 		if err = l.publish(r, m, mandatory, s); !errors.Is(err, errLaneClosed) {
 			return err
 		}
-		if err := p.c.lost(); err != nil {
+		if err := p.c.Lost(); err != nil {
 			return err
 		}
 	}
@@ -73,14 +73,14 @@ func (p *publisher) open(ctx context.Context) (*lane, error) {
 	case p.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
-	case <-p.c.done:
-		return nil, p.c.lost()
+	case <-p.c.Done():
+		return nil, p.c.Lost()
 	}
 	if l := p.current(); l != nil {
 		<-p.turn
 		return l, nil
 	}
-	err := p.c.await(ctx, func() error {
+	err := p.c.Await(ctx, func() error {
 		defer func() { <-p.turn }()
 		l, err := p.c.openLane(p.grouped)
 		if err != nil {
@@ -130,8 +130,8 @@ func (c *conn) openLane(grouped bool) (*lane, error) {
 			return nil, err
 		}
 	}
-	if !c.spawn(func() { l.watch(closed) }) {
-		return nil, c.lost()
+	if !c.Spawn(func() { l.watch(closed) }) {
+		return nil, c.Lost()
 	}
 	return l, nil
 }
@@ -239,13 +239,13 @@ func (l *lane) confirmed(number uint64, multiple, taken bool) {
 		}
 		*s = sent{}
 	}
-	l.c.gate.Leave(len(l.batch), bytes)
+	l.c.Gate.Leave(len(l.batch), bytes)
 }
 
 // end tells all that wait that their outcome is unknown. e is why the broker
 // closed the channel; nil: it did not.
 func (l *lane) end(e *amqp.Error) {
-	reason := l.c.lost()
+	reason := l.c.Lost()
 	if e != nil {
 		reason = explain(e)
 		if e.Code == amqp.NotFound {
@@ -260,7 +260,7 @@ func (l *lane) end(e *amqp.Error) {
 			s.c.Complete(unknown(s.to, reason))
 		}
 	}
-	l.c.gate.Leave(len(rest), bytes)
+	l.c.Gate.Leave(len(rest), bytes)
 }
 
 func unknown(to messaging.Address, reason error) error {

@@ -53,8 +53,8 @@ func (c *conn) openSession(of *source) (*session, error) {
 	if err := ch.lib.Qos(of.l.prefetch, 0, false); err != nil {
 		return nil, err
 	}
-	if !c.spawn(s.acknowledge) {
-		return nil, c.lost()
+	if !c.Spawn(s.acknowledge) {
+		return nil, c.Lost()
 	}
 	return s, nil
 }
@@ -66,7 +66,7 @@ const maxSurplus = 1000
 // deliver is told of a message that was delivered.
 func (s *session) deliver(a *arrival) {
 	if n := s.acks.add(a.tag); n > 2*s.s.l.prefetch+maxSurplus {
-		s.c.fail(&messaging.OpError{Op: "receiving from", Addr: s.c.host, Err: joined(messaging.ErrConnLost,
+		s.c.Fail(&messaging.OpError{Op: "receiving from", Addr: s.c.Host, Err: joined(messaging.ErrConnLost,
 			fmt.Errorf("the broker delivered %d messages, with a prefetch of %d", n, s.s.l.prefetch))})
 	}
 	d := messaging.NewDelivery(a.Message, s)
@@ -83,7 +83,7 @@ func (s *session) deliver(a *arrival) {
 	if f := s.s.l.deliver; f != nil {
 		f(d)
 	} else {
-		s.s.l.inbox.put(polled{d, s})
+		s.s.l.inbox.Put(polled{d, s})
 	}
 }
 
@@ -202,7 +202,7 @@ func (s *session) refuse(tag uint64, requeue bool) error {
 // lost reports whether the deliveries of the session are the broker's again.
 func (s *session) lost() bool {
 	select {
-	case <-s.c.done: // the library notices a little later
+	case <-s.c.Done(): // the library notices a little later
 		return true
 	default:
 		return s.ch.lib.IsClosed()

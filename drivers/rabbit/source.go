@@ -33,9 +33,9 @@ func (s *source) start() error {
 		return err
 	}
 	s.l.receiving.Add(1)
-	if !s.l.c.spawn(func() { s.run(deliveries) }) {
+	if !s.l.c.Spawn(func() { s.run(deliveries) }) {
 		s.l.receiving.Done()
-		return s.l.c.lost()
+		return s.l.c.Lost()
 	}
 	return nil
 }
@@ -61,7 +61,7 @@ func (s *source) run(deliveries <-chan amqp.Delivery) {
 
 // fail ends the listener because its queue cannot be consumed any more.
 func (s *source) fail(err error) {
-	if lost := s.l.c.lost(); lost != nil {
+	if lost := s.l.c.Lost(); lost != nil {
 		s.l.end(lost)
 		return
 	}
@@ -150,8 +150,8 @@ func (s *source) free() error {
 		s.barrier(session)
 	}
 	var err error
-	if s.plan.private && c.lost() == nil {
-		err = c.control.do(c.life, func(ch *amqp.Channel) error {
+	if s.plan.private && c.Lost() == nil {
+		err = c.control.do(c.Context(), func(ch *amqp.Channel) error {
 			_, err := ch.QueueDelete(s.plan.queue.name, false, false, false)
 			return err
 		})
@@ -160,7 +160,7 @@ func (s *source) free() error {
 		_ = session.ch.lib.Close()
 		<-session.over
 	}
-	if s.kept != nil && s.l.complete && c.lost() == nil {
+	if s.kept != nil && s.l.complete && c.Lost() == nil {
 		if s.kept.number > 0 {
 			c.unlock(s.kept.number)
 		}

@@ -35,7 +35,7 @@ func (s *source) declare() error {
 	c := s.l.c
 	if s.plan.stream && s.kept.position.began() {
 		gone := false
-		err := c.control.do(c.life, func(ch *amqp.Channel) error {
+		err := c.control.do(c.Context(), func(ch *amqp.Channel) error {
 			q := s.plan.queue
 			_, err := ch.QueueDeclarePassive(q.name, q.durable, q.autoDelete, false, false, q.args)
 			if gone = isCode(err, amqp.NotFound); gone {
@@ -50,7 +50,7 @@ func (s *source) declare() error {
 			s.kept.position.restart()
 		}
 	}
-	return c.control.do(c.life, s.plan.declare)
+	return c.control.do(c.Context(), s.plan.declare)
 }
 
 // arguments returns those of consume.
@@ -97,7 +97,7 @@ func (s *session) read(a *arrival, d *messaging.Delivery) bool {
 	what := s.s.kept.position.read(s.stream.turn.Load(), a.offset, a.Body)
 	switch what {
 	case foreign:
-		s.c.spawn(func() { _ = s.ch.lib.Close() })
+		s.c.Spawn(func() { _ = s.ch.lib.Close() })
 		return false
 	case stale:
 		return false
@@ -118,7 +118,7 @@ func (s *session) settleReading(d *messaging.Delivery, o messaging.Outcome) {
 	if o == messaging.Requeue { // it still counts as prefetched
 		next := messaging.NewDelivery(d.Message, s)
 		next.Source, next.Tag, next.Redelivered = d.Source, d.Tag, true
-		s.s.l.inbox.put(polled{next, s})
+		s.s.l.inbox.Put(polled{next, s})
 		return
 	}
 	r := s.stream

@@ -63,13 +63,8 @@ func (c *conn) listenUnix(ctx context.Context) (net.Listener, func(), error) {
 	if err := os.MkdirAll(dir, socketMode); err != nil {
 		return nil, nil, fmt.Errorf("%w: making the directory of sockets: %w", messaging.ErrPermanent, err)
 	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("looking at the directory of sockets: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 && !c.o.insecure {
-		return nil, nil, fmt.Errorf("%w: others can reach into %s (mode %04o): make it 0700, or say insecure=true",
-			messaging.ErrPermanent, dir, info.Mode().Perm())
+	if err := c.checkPrivate(dir, false); err != nil {
+		return nil, nil, err
 	}
 	sweepSockets(ctx, dir)
 	name := hex.EncodeToString(c.id[:8])
@@ -86,6 +81,25 @@ func (c *conn) listenUnix(ctx context.Context) (net.Listener, func(), error) {
 	}
 	c.bound(path)
 	return ln, func() { _ = os.Remove(path) }, nil
+}
+
+// checkPrivate refuses a directory that others can put sockets into, or take them
+// from. Root may dial into those of other users, as it may into everything.
+func (c *conn) checkPrivate(dir string, dialling bool) error {
+	if c.o.insecure {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("looking at the directory of sockets: %w", err)
+	case info.Mode().Perm()&^socketMode != 0:
+		return fmt.Errorf("%w: others can reach into %s (mode %04o): make it 0700, or say insecure=true",
+			messaging.ErrPermanent, dir, info.Mode().Perm())
+	case !isOwn(info) && !(dialling && os.Geteuid() == 0):
+		return fmt.Errorf("%w: %s belongs to another user: use a directory of your own, or say insecure=true", messaging.ErrPermanent, dir)
+	}
+	return nil
 }
 
 // sweepSockets removes the sockets of nodes that died. One that takes a connection

@@ -3,6 +3,7 @@ package zmq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -293,7 +294,7 @@ func (cd *candidate) failed(err error) {
 	told.tell()
 	if errors.Is(err, link.ErrHungUp) && !errors.Is(context.Cause(cd.life), context.Canceled) {
 		if _, ok := cl.c.noise.Allow(); ok {
-			cl.c.log.Warn("patchbay: an endpoint hung up at once: it is a proxy with nobody behind it, or it wants TLS", "endpoint", cd.endpoint)
+			cl.c.log.Warn("patchbay: an endpoint hung up at once", "endpoint", cd.endpoint, "error", err)
 		}
 	}
 }
@@ -369,12 +370,32 @@ func (cl *client) verdict(ctx context.Context) error {
 		case link.IsAbsent(cd.why) || errors.Is(cd.why, errSelf) || errors.Is(cd.why, errAgain) || errors.Is(cd.why, errLeft):
 			absent = true
 		default:
-			errs = append(errs, &messaging.OpError{Op: "linking to", Addr: cd.name(), Err: explainDial(ctx, cd.why)})
+			errs = append(errs, cd.problem())
 		}
 	}
 	err := errors.Join(errs...)
-	if absent && !errors.Is(err, messaging.ErrAuth) {
+	switch {
+	case absent && !errors.Is(err, messaging.ErrAuth):
 		return nil // nobody is there yet
+	case ctx.Err() != nil:
+		return errors.Join(context.Cause(ctx), err)
 	}
 	return err
+}
+
+// problem is why the candidate is not linked. client.mu is held.
+func (cd *candidate) problem() error {
+	return &messaging.OpError{Op: "linking to", Addr: cd.name(), Err: cd.why}
+}
+
+// noRoute is ErrNoRoute, with what is wrong with an endpoint where somebody is, but
+// cannot be linked to. mu is held.
+func (cl *client) noRoute() error {
+	for _, cd := range cl.candidates {
+		silent := cd.why == nil || link.IsAbsent(cd.why) && !errors.Is(cd.why, link.ErrHungUp)
+		if !silent && !errors.Is(cd.why, errSelf) && !errors.Is(cd.why, errAgain) && !errors.Is(cd.why, errLeft) {
+			return fmt.Errorf("%w, as far as can be seen: %v", messaging.ErrNoRoute, cd.problem()) //nolint:errorlint // it is the outcome of a send, not of a connection
+		}
+	}
+	return messaging.ErrNoRoute
 }

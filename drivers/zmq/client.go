@@ -88,7 +88,7 @@ func (cl *client) send(ctx context.Context, to messaging.Address, m *messaging.M
 	case to.Kind == messaging.KindNotify && (rt == nil || len(rt.pools) != 1 || !rt.pools[0].waits()):
 		cl.notify(to, m.Mandatory, p, &told)
 	default:
-		cl.route(to, p, &told)
+		cl.route(to, rt, p, &told)
 	}
 	sent := p.sent
 	cl.mu.Unlock()
@@ -99,19 +99,22 @@ func (cl *client) send(ctx context.Context, to messaging.Address, m *messaging.M
 	return cl.wait(ctx, p, sent)
 }
 
-// route sends a parcel to one server of an address, or queues it until one has
-// room. mu is held.
-func (cl *client) route(to messaging.Address, p *parcel, told *outcomes) {
+// route sends a parcel to one server of an address, whose route is known if there
+// is one, or queues it until one has room. mu is held.
+func (cl *client) route(to messaging.Address, rt *route, p *parcel, told *outcomes) {
 	group := ""
-	if rt := cl.routes[to]; rt != nil && to.Kind == messaging.KindNotify {
+	switch {
+	case rt == nil:
+		rt = cl.routes.route(to)
+	case to.Kind == messaging.KindNotify:
 		group = rt.pools[0].group // the only one
 	}
-	p.pool = cl.routes.pool(to, group)
+	p.pool = rt.pool(group)
 	if p.pool.queue.Len() == 0 && cl.hand(p.pool, p, told) {
 		return
 	}
 	if !p.pool.waits() && cl.trying == 0 {
-		p.complete(told, "", messaging.ErrNoRoute, nil)
+		p.complete(told, "", cl.noRoute(), nil)
 		cl.routes.tidy(p.pool)
 		return
 	}
@@ -206,7 +209,7 @@ func (cl *client) notify(to messaging.Address, mandatory bool, p *parcel, told *
 		}
 	}
 	if f.members == 0 && mandatory {
-		told.add(p.done, messaging.ErrNoRoute)
+		told.add(p.done, cl.noRoute())
 		return
 	}
 	f.finish(told, 1)
@@ -262,7 +265,7 @@ func (cl *client) giveUp(p *pool, told *outcomes) {
 		if !x.accepted {
 			p.queue.Remove(e)
 			x.place = nil
-			x.complete(told, p.group, messaging.ErrNoRoute, nil)
+			x.complete(told, p.group, cl.noRoute(), nil)
 			x.release()
 		} else if x.held.IsZero() {
 			x.held = now
@@ -285,6 +288,6 @@ func (cl *client) back(x *parcel, told *outcomes) {
 		return
 	}
 	x.member, x.held = nil, time.Time{}
-	x.pool = cl.routes.pool(x.pool.route.address, x.pool.group)
+	x.pool = cl.routes.route(x.pool.route.address).pool(x.pool.group)
 	insertFront(&x.pool.queue, x)
 }

@@ -111,7 +111,7 @@ func TestKillMinusNine(t *testing.T) {
 							return
 						}
 						if i == casts/2 {
-							go children[0].kill(t)
+							wg.Go(func() { children[0].kill(t) })
 						}
 						switch err := c.Cast(t.Context(), "record", keyArgs{fmt.Sprint(i)}); {
 						case err == nil:
@@ -328,7 +328,7 @@ func TestScale(t *testing.T) {
 	}
 	links := 0
 	for _, tr := range trs {
-		links += tr.Stats().Conns - 1
+		links += tr.Stats().Links
 	}
 	t.Logf("%d links and %d calls after %v; the servers' process peaked at %d MiB", links, servers*clients, time.Since(began),
 		memory(t, all.cmd.Process.Pid)>>20)

@@ -1,8 +1,8 @@
 package zmq
 
 import (
-	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -42,16 +42,11 @@ func refusedReply(why string) error {
 	return fmt.Errorf("%w: %w: %s", messaging.ErrNoRoute, messaging.ErrReplyRefused, why)
 }
 
-// isRefused reports whether an error of a link means that the credentials, or the
-// certificate, were not accepted, or that the peers want different ones.
-func isRefused(err error) bool {
-	if errors.Is(err, link.ErrAuth) || errors.Is(err, link.ErrMechanism) {
-		return true
-	}
-	// The type of a TLS alert is not exported, but all that are about a certificate
-	// say so.
-	var remote *net.OpError
-	return errors.As(err, &remote) && remote.Op == "remote error" && strings.Contains(remote.Err.Error(), "certificate")
+// isUntrusted reports whether the peer does not accept our certificate. The type of
+// a TLS alert is not exported, but all that are about a certificate say so.
+func isUntrusted(err error) bool {
+	remote, ok := errors.AsType[*net.OpError](err)
+	return ok && remote.Op == "remote error" && strings.Contains(remote.Err.Error(), "certificate")
 }
 
 // nobodyThere marks the usual: an endpoint where no node is at the moment.
@@ -62,18 +57,46 @@ func nobodyThere(err error) error {
 	return err
 }
 
-// explainDial maps an error of a link that could not be opened.
-func explainDial(ctx context.Context, err error) error {
-	var unknown *tls.CertificateVerificationError
+// explainDial maps an error of a link that we could not open, and adds what to do.
+func explainDial(err error) error {
 	switch {
-	case isRefused(err):
+	case errors.Is(err, link.ErrMechanism):
+		return fmt.Errorf("%w: %w: %w: all nodes must have the same user and password, or none", messaging.ErrAuth, messaging.ErrPermanent, err)
+	case errors.Is(err, link.ErrAuth):
 		return fmt.Errorf("%w: %w: %w", messaging.ErrAuth, messaging.ErrPermanent, err)
-	case errors.As(err, &unknown):
+	case isUntrusted(err):
+		return fmt.Errorf("%w: %w: %w: ssl_cert_file and ssl_key_file must be a certificate, for clients too, that the peer's ssl_client_ca_file has signed",
+			messaging.ErrAuth, messaging.ErrPermanent, err)
+	case isA[x509.UnknownAuthorityError](err):
+		return fmt.Errorf("%w: %w: ssl_ca_file must hold the authority that signed the peer's certificate", messaging.ErrPermanent, err)
+	case isA[x509.HostnameError](err):
+		return fmt.Errorf("%w: %w: the peer's certificate must have the name that the URL, or discovery, calls it by; ssl_enforce_hostname_verification=false takes any name",
+			messaging.ErrPermanent, err)
+	case isA[tls.RecordHeaderError](err):
+		return fmt.Errorf("%w: %w: the peer does not speak TLS: all nodes must have the same scheme", messaging.ErrPermanent, err)
+	case errors.Is(err, link.ErrTLS):
 		return fmt.Errorf("%w: %w", messaging.ErrPermanent, err)
-	case ctx.Err() != nil:
-		return errors.Join(context.Cause(ctx), err)
+	case errors.Is(err, link.ErrHungUp):
+		return fmt.Errorf("%w: it is a proxy with nobody behind it, or it wants TLS and we do not, or the other way round", err)
 	}
 	return err
+}
+
+// explainStranger adds to an error of a link that somebody could not open to us
+// what is likely to be wrong.
+func explainStranger(err error) error {
+	switch {
+	case isUntrusted(err):
+		return fmt.Errorf("%w: the peer does not accept our certificate: its ssl_ca_file has not signed it, or it calls us by another name", err)
+	case isA[tls.RecordHeaderError](err):
+		return fmt.Errorf("%w: the peer speaks no TLS: all nodes must have the same scheme", err)
+	}
+	return err
+}
+
+func isA[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 // checkSubscription finds what no repetition would make possible.

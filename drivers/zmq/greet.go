@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,12 +19,12 @@ func (cd *candidate) open() (*peer, error) {
 	c := cd.client.c
 	lk, err := cd.dial()
 	if err != nil {
-		return nil, err
+		return nil, explainDial(err)
 	}
 	hello, err := greet(lk, &c.o.link, c.hello(nil))
 	if err != nil {
 		lk.Abort(err)
-		return nil, err
+		return nil, explainDial(err)
 	}
 	p, err := cd.client.join(cd, lk, hello)
 	if err != nil {
@@ -43,6 +44,9 @@ func (cd *candidate) dial() (*link.Link, error) {
 	case "inproc":
 		return c.server.pipe()
 	case "ipc":
+		if err := c.checkPrivate(filepath.Dir(address), true); err != nil {
+			return nil, err
+		}
 		return link.Dial(ctx, "unix", address, nil, c.security(), &c.o.link, nil)
 	case "tcp":
 	default:

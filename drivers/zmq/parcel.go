@@ -79,7 +79,7 @@ type fanout struct {
 	done    messaging.Completion
 }
 
-// memberError adds a failure, splitting its error into outcome and reason.
+// fail adds a failure, splitting its error into outcome and reason.
 func (f *fanout) fail(name string, outcome, why error) {
 	f.failed = append(f.failed, &messaging.MemberError{Member: name, Outcome: outcome, Err: why})
 }

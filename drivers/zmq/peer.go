@@ -80,17 +80,15 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 	b := head.Append(link.AppendFrameHeader(p.client.scratch[:0], proto.HeadSize, true))
 	b = link.AppendFrame(b, x.data[:x.props], true)
 	b = link.AppendFrameHeader(b, len(body), false)
-	var err error
-	write := p.link.Write
-	if x.done != nil { // somebody waits for it
-		write = p.link.Append
-		told.kick(p.link)
-	}
 	if len(body) <= large {
-		b = append(b, body...)
-		err = write(b)
+		b, body = append(b, body...), nil
+	}
+	var err error
+	if x.done != nil { // somebody waits for it
+		err = p.link.Append(b, body)
+		told.kick(p.link)
 	} else {
-		err = write(b, body)
+		err = p.link.Write(b, body)
 	}
 	if cap(b) <= keepScratch {
 		p.client.scratch = b
@@ -132,7 +130,7 @@ func (p *peer) add(sources []proto.Source, told *outcomes) {
 			continue
 		}
 		m := &member{peer: p, source: s}
-		m.pool = p.client.routes.pool(s.Address, s.Group)
+		m.pool = p.client.routes.route(s.Address).pool(s.Group)
 		m.pool.members = append(m.pool.members, m)
 		p.members[s.Number] = m
 		p.client.dispatch(m.pool, told)

@@ -114,6 +114,7 @@ type child struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	ended chan struct{} // closed when its output has
+	over  sync.Once     // it was waited for
 
 	mu      sync.Mutex // protects the following
 	handled map[string]int
@@ -183,7 +184,7 @@ func (c *child) kill(t *testing.T) {
 		t.Error(err)
 	}
 	<-c.ended
-	_ = c.cmd.Wait() // it was killed
+	c.over.Do(func() { _ = c.cmd.Wait() }) // it was killed
 }
 
 func (c *child) count(key string) int {

@@ -22,6 +22,8 @@ type secure struct {
 	tls      *tls.Config    // nil: none; of the dialling side, without the name to verify
 	clients  *x509.CertPool // who signs the certificates that dialling peers must show; nil: none is asked for
 	insecure bool           // neither is needed, wherever the peer is
+
+	verify func(tls.ConnectionState) error // of the application, of both sides; may be nil
 }
 
 // readSecure reads the URL's TLS options.
@@ -33,6 +35,9 @@ func readSecure(u *messaging.URL, base *tls.Config, r *messaging.OptionReader, i
 		return s, err
 	}
 	s.tls = c
+	if base != nil {
+		s.verify = base.VerifyConnection
+	}
 	switch {
 	case ca == "" && c != nil:
 		s.clients = c.ClientCAs
@@ -69,10 +74,10 @@ func (s *secure) server() (*tls.Config, error) {
 		return nil, fmt.Errorf("%w: a server of %s needs a certificate: ssl_cert_file and ssl_key_file", messaging.ErrPermanent, schemeTLS)
 	}
 	c.ServerName = ""
-	if s.clients != nil {
-		c.ClientCAs, c.ClientAuth = s.clients, tls.RequireAndVerifyClientCert
-	}
 	c.VerifyConnection = nil // is about servers
+	if s.clients != nil {
+		c.ClientCAs, c.ClientAuth, c.VerifyConnection = s.clients, tls.RequireAndVerifyClientCert, s.verify
+	}
 	return c, nil
 }
 

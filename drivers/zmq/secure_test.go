@@ -2,96 +2,16 @@ package zmq_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq"
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/rpc"
 )
-
-// authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{file: filepath.Join(t.TempDir(), "ca.pem")}
-	var err error
-	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, a.file, "CERTIFICATE", der)
-	return a
-}
-
-func writePEM(t *testing.T, file, kind string, der []byte) {
-	t.Helper()
-	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := pem.Encode(f, &pem.Block{Type: kind, Bytes: der}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// sign returns a file with a certificate for a name or an address, and its key.
-func (a *authority) sign(t *testing.T, name string) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if ip := net.ParseIP(name); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	} else {
-		template.DNSNames = []string{name}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "pair.pem")
-	writePEM(t, file, "CERTIFICATE", der)
-	if der, err = x509.MarshalECPrivateKey(key); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, file, "EC PRIVATE KEY", der)
-	return file
-}
 
 // serveEcho serves "whoami" at a URL until the test ends.
 func serveEcho(t *testing.T, tr *messaging.Transport, name string) {
@@ -108,55 +28,6 @@ func serveEcho(t *testing.T, tr *messaging.Transport, name string) {
 func whoami(t *testing.T, tr *messaging.Transport) (string, error) {
 	t.Helper()
 	return rpc.CallFor[string](within(t, limit), clientOf(tr, "work"), "whoami", rpc.None{})
-}
-
-func TestTLS(t *testing.T) {
-	ca, stranger := newAuthority(t), newAuthority(t)
-	address := freePorts(t, 1)[0]
-	server := fmt.Sprintf("zmq+tls://%s/?ssl_ca_file=%s&ssl_cert_file=%s&ssl_client_ca_file=%s", address, ca.file, ca.sign(t, "127.0.0.1"), ca.file)
-	serveEcho(t, open(t, server), "s")
-	_, port, _ := net.SplitHostPort(address)
-	client := func(host, query string) string { return "zmq+tls://" + net.JoinHostPort(host, port) + "/?" + query }
-	mine := "&ssl_cert_file=" + ca.sign(t, "client")
-
-	if who, err := whoami(t, open(t, client("127.0.0.1", "ssl_ca_file="+ca.file+mine))); err != nil || who != "s" {
-		t.Errorf("a good client: %q, %v", who, err)
-	}
-	for name, tt := range map[string]struct {
-		url  string
-		want error
-	}{
-		"another authority":        {client("127.0.0.1", "ssl_ca_file="+stranger.file+mine), messaging.ErrPermanent},
-		"another host name":        {client("localhost", "ssl_ca_file="+ca.file+mine), messaging.ErrPermanent},
-		"no client certificate":    {client("127.0.0.1", "ssl_ca_file="+ca.file), messaging.ErrAuth},
-		"a stranger's certificate": {client("127.0.0.1", "ssl_ca_file="+ca.file+"&ssl_cert_file="+stranger.sign(t, "client")), messaging.ErrAuth},
-	} {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-			defer cancel()
-			err := open(t, tt.url).Connect(ctx)
-			if !errors.Is(err, tt.want) || !errors.Is(err, messaging.ErrConnect) {
-				t.Errorf("%v, want %v", err, tt.want)
-			}
-		})
-	}
-	t.Run("no TLS", func(t *testing.T) { // whoever hangs up without a word may be a proxy with nobody behind it
-		if _, err := whoami(t, open(t, "zmq://"+address+"/")); !errors.Is(err, messaging.ErrNoRoute) {
-			t.Errorf("%v, want %v", err, messaging.ErrNoRoute)
-		}
-	})
-	t.Run("the name may be left out", func(t *testing.T) {
-		if _, err := whoami(t, open(t, client("localhost", "ssl_enforce_hostname_verification=false&ssl_ca_file="+ca.file+mine))); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Run("a server without a certificate", func(t *testing.T) {
-		tr := open(t, "zmq+tls://"+freePorts(t, 1)[0]+"/?ssl_ca_file="+ca.file)
-		_, err := tr.Listen(within(t, limit), messaging.Subscription{Sources: []messaging.Address{targetOf("work")}})
-		if !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), "ssl_cert_file") {
-			t.Errorf("%v", err)
-		}
-	})
 }
 
 // TestInsecure: who could be anybody is not talked to, unless that is wanted.
@@ -281,16 +152,38 @@ func TestIPC(t *testing.T) {
 	}
 }
 
+// TestIPCDirectoryOfOthers: who can put a socket into the directory is a server to
+// all who look there, so both sides refuse it.
 func TestIPCDirectoryOfOthers(t *testing.T) {
 	dir := t.TempDir()
+	url := "zmq+ipc://" + dir
+	sub := messaging.Subscription{Sources: []messaging.Address{targetOf("work")}, Prefetch: 1}
+	refused := func(what, why string) {
+		t.Helper()
+		if _, err := open(t, url).Listen(within(t, limit), sub); !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), why) {
+			t.Errorf("listening in %s: %v", what, err)
+		}
+	}
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // that is what is refused
 		t.Fatal(err)
 	}
-	sub := messaging.Subscription{Sources: []messaging.Address{targetOf("work")}}
-	if _, err := open(t, "zmq+ipc://"+dir).Listen(within(t, limit), sub); !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), "0700") {
-		t.Errorf("a directory that others can read: %v", err)
-	}
-	if _, err := open(t, "zmq+ipc://"+dir+"?insecure=true").Listen(within(t, limit), sub); err != nil {
+	refused("a directory that others can read", "0700")
+	if _, err := open(t, url+"?insecure=true").Listen(within(t, limit), sub); err != nil {
 		t.Error(err)
+	}
+	if err := open(t, url).Connect(within(t, limit)); !errors.Is(err, messaging.ErrPermanent) || !strings.Contains(err.Error(), "0700") {
+		t.Errorf("linking to a socket in a directory that others can reach: %v", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // of a directory
+		t.Fatal(err)
+	}
+	if err := open(t, url).Connect(within(t, limit)); err != nil {
+		t.Errorf("when it is private: %v", err)
+	}
+	if os.Geteuid() == 0 { // who else may give a directory away
+		if err := os.Chown(dir, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		refused("a directory of somebody else", "belongs to another user")
 	}
 }

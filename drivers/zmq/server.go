@@ -104,7 +104,7 @@ func (s *server) refused(remote net.Addr, err error) {
 	if !ok {
 		return
 	}
-	args := []any{"error", err}
+	args := []any{"error", explainStranger(err)}
 	if remote != nil {
 		args = append(args, "peer", remote.String())
 	}

@@ -178,7 +178,7 @@ func (ss *session) settle(d *delivery, o proto.Outcome) bool {
 }
 
 // maxGathered bounds the outcomes that one message tells.
-const maxGathered = 64
+const maxGathered = 256
 
 // arm makes sure that what the peer does not know is told before long. mu is held.
 func (ss *session) arm() {

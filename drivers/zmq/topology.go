@@ -121,13 +121,18 @@ func insertFront(q *list.List, p *parcel) {
 // routes are all that is known of who listens where. client.mu guards them.
 type routes map[messaging.Address]*route
 
-// pool returns the pool of an address and a group, made if need be.
-func (r routes) pool(a messaging.Address, group string) *pool {
+// route returns the route to an address, made if need be.
+func (r routes) route(a messaging.Address) *route {
 	rt := r[a]
 	if rt == nil {
 		rt = &route{address: a}
 		r[a] = rt
 	}
+	return rt
+}
+
+// pool returns the pool of a group, made if need be.
+func (rt *route) pool(group string) *pool {
 	for _, p := range rt.pools {
 		if p.group == group {
 			return p

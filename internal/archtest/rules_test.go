@@ -23,6 +23,9 @@ const (
 	otel           = "go.opentelemetry.io/otel"
 )
 
+// amqpParts are what the two drivers over AMQP share.
+var amqpParts = []string{"internal/coalesce", "internal/gate", "internal/inbox", "internal/intern", "internal/lifetime", "internal/splice", "internal/tlsurl"}
+
 var rules = []rule{
 	{
 		"messaging",
@@ -79,12 +82,12 @@ var rules = []rule{
 	},
 	{
 		"drivers/rabbit",
-		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/gate", "internal/tlsurl", amqp091},
+		append([]string{"messaging", "messaging/wire", amqp091}, amqpParts...),
 		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
 	},
 	{
 		"drivers/amqp1",
-		[]string{"messaging", "messaging/wire", "internal/coalesce", "internal/gate", "internal/tlsurl", goAMQP},
+		append([]string{"messaging", "messaging/wire", goAMQP}, amqpParts...),
 		"a driver knows addresses and messages, never RPC or another driver, and its own client library alone",
 	},
 	{
@@ -211,6 +214,23 @@ var rules = []rule{
 		"it counts who is inside, and knows nothing of messaging",
 	},
 	{
+		"internal/inbox", nil,
+		"it is a queue, which knows nothing of messaging",
+	},
+	{
+		"internal/lifetime",
+		[]string{"messaging", "internal/gate"},
+		"it knows how a connection ends, and nothing of a protocol",
+	},
+	{
+		"internal/intern", nil,
+		"it is a table of texts, which knows nothing of messaging",
+	},
+	{
+		"internal/splice", nil,
+		"it is an io.Reader, which knows frames by their sizes only",
+	},
+	{
 		"internal/freeport", nil,
 		"it finds ports for tests and for the command line, and knows nothing of messaging",
 	},
@@ -222,6 +242,10 @@ var rules = []rule{
 		"internal/tlsurl",
 		[]string{"messaging"},
 		"it reads the options of a URL",
+	},
+	{
+		"internal/tlstest", nil,
+		"it makes certificates for the tests of any package",
 	},
 	{
 		"internal/lazyctx", nil,

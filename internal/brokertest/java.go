@@ -3,9 +3,14 @@ package brokertest
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +30,11 @@ type javaBroker struct {
 	image string // name and tag that brokers/build-images gives it
 	env   string // part of the names of its environment variables
 	ready string // what its log says once it is up
+	rest  bool   // it has a REST port
 }
+
+// restPort is Broker-J's.
+const restPort = 8080
 
 // BrokerJ returns the Qpid Broker-J 9.2 broker, and starts it when it is the
 // first to ask. Its configuration is brokers/qpidj/initial.json. It fails the
@@ -33,7 +42,7 @@ type javaBroker struct {
 func BrokerJ(tb testing.TB) *Broker {
 	tb.Helper()
 	return openJava(tb, javaBroker{
-		name: "Qpid Broker-J 9.2", image: "qpidj:9.2", env: "QPIDJ", ready: "BRK-1004",
+		name: "Qpid Broker-J 9.2", image: "qpidj:9.2", env: "QPIDJ", ready: "BRK-1004", rest: true,
 	})
 }
 
@@ -73,15 +82,22 @@ func startJava(ctx context.Context, j javaBroker) (*Broker, error) {
 		if err := b.at(given); err != nil {
 			return nil, err
 		}
+		base := cmp.Or(os.Getenv("PATCHBAY_TEST_"+j.env+"_MANAGEMENT_URL"),
+			"http://"+net.JoinHostPort(b.amqp.Hostname(), strconv.Itoa(restPort)))
+		b.mgmt.base = strings.TrimSuffix(base, "/")
 		if err := awaitAMQP1(ctx, b); err != nil {
 			return nil, fmt.Errorf("%w; it is the broker that %s names, unset it to have one started", err, variable)
 		}
 		return b, nil
 	}
+	ports := []int{amqpPort}
+	if j.rest {
+		ports = append(ports, restPort)
+	}
 	bx, err := runBox(ctx, boxSpec{
 		image:    j.image,
 		override: os.Getenv("PATCHBAY_" + j.env + "_IMAGE"),
-		ports:    []int{amqpPort},
+		ports:    ports,
 		readyLog: j.ready,
 	})
 	if err != nil {
@@ -89,6 +105,9 @@ func startJava(ctx context.Context, j javaBroker) (*Broker, error) {
 			b.name, err, variable)
 	}
 	b.box = bx
+	if j.rest {
+		b.mgmt = management{base: "http://" + bx.address(restPort), user: javaUser, password: javaPass}
+	}
 	b.amqp = url.URL{Scheme: "amqp", User: url.UserPassword(javaUser, javaPass), Host: bx.address(amqpPort), Path: "/"}
 	return b, awaitAMQP1(ctx, b)
 }
@@ -126,6 +145,27 @@ func dialAMQP1(ctx context.Context, address string) error {
 	_, err = c.NewSession(ctx, nil)
 	_ = c.Close() // what matters is whether it opened
 	return err
+}
+
+// BareVHost creates a virtual host of Broker-J's for this test alone that makes no queues
+// by itself, and returns the transport URL that reaches it and the address of the REST
+// port. It is removed when the test ends.
+func (b *Broker) BareVHost(tb testing.TB) (transport, rest string) {
+	tb.Helper()
+	name := "test-" + strings.ToLower(rand.Text()[:10])
+	ctx := context.WithoutCancel(tb.Context())
+	path := "api/latest/virtualhostnode/" + name
+	if err := b.mgmt.do(ctx, http.MethodPut, path, `{"type": "JSON", "virtualHostInitialConfiguration": "{\"type\": \"Memory\"}"}`); err != nil {
+		tb.Fatalf("brokertest: %s: creating a virtual host: %v", b, err)
+	}
+	tb.Cleanup(func() {
+		if err := b.mgmt.delete(ctx, path); err != nil {
+			tb.Errorf("brokertest: %s: removing the test's virtual host: %v", b, err)
+		}
+	})
+	u := b.amqp
+	u.Path = "/" + name
+	return AMQP1(u.String()), b.mgmt.base
 }
 
 // AMQP1URL returns the transport URL of the broker's default virtual host for

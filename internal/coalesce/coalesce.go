@@ -22,6 +22,11 @@ const (
 	piece = 256 << 10
 	// defaultKeep is Options.Keep's default.
 	defaultKeep = 1 << 20
+	// busyKeep is how many times Options.Keep a busy Conn keeps: to grow buffers anew
+	// for each batch costs as much as all else. It is busy until so many writes in
+	// a row were smaller.
+	busyKeep   = 8
+	calmWrites = 32
 )
 
 // Options bound what a Conn does. The zero value of each field means its default.
@@ -40,7 +45,8 @@ type Options struct {
 	CloseTimeout time.Duration
 
 	// Keep bounds each of the two buffers that an idle Conn holds on to, in
-	// bytes. Default: 1 MiB.
+	// bytes. A busy one, which writes more than that now and then, holds on to 8
+	// times as much. Default: 1 MiB.
 	Keep int
 }
 
@@ -322,6 +328,7 @@ func (c *Conn) setDeadline() {
 func (c *Conn) flush() {
 	defer close(c.flushed)
 	var batch []byte
+	calm := 0 // writes since the last large one
 	for {
 		c.mu.Lock()
 		for len(c.buf) == 0 || c.kicking {
@@ -350,7 +357,10 @@ func (c *Conn) flush() {
 		if !c.write(batch) {
 			return
 		}
-		if cap(batch) > c.keep {
+		if calm++; len(batch) > c.keep {
+			calm = 0
+		}
+		if cap(batch) > c.keep && (calm > calmWrites || cap(batch) > busyKeep*c.keep) {
 			batch = nil
 		}
 	}

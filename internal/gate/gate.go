@@ -76,6 +76,15 @@ func (g *Gate) Leave(count, bytes int) {
 	g.settle()
 }
 
+// Allow sets MaxCount while the gate is in use. Where nobody ever leaves, as
+// with a link's credit, it is how many may have come in all.
+func (g *Gate) Allow(count int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.MaxCount = count
+	g.admit()
+}
+
 // Block keeps everybody waiting, or no longer.
 func (g *Gate) Block(blocked bool) {
 	g.mu.Lock()

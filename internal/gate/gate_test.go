@@ -77,6 +77,17 @@ func TestGate(t *testing.T) {
 			g.Block(false)
 			in.expect(t, 0, 1)
 		}},
+		{"allows more and less", func(t *testing.T, g *Gate) {
+			in := enterAll(t, g, 1, 1, 1, 1, 1)
+			in.expect(t, 0, 1, 2)
+			g.Allow(4)
+			in.expect(t, 0, 1, 2, 3)
+			g.Allow(2)
+			g.Leave(2, 2)
+			in.expect(t, 0, 1, 2, 3)
+			g.Leave(1, 1)
+			in.expect(t, 0, 1, 2, 3, 4)
+		}},
 		{"heeds the context, and lets in who is behind", func(t *testing.T, g *Gate) {
 			in := enterAll(t, g, 60)
 			why := errors.New("why")

@@ -14,7 +14,8 @@ import (
 
 // Read returns the configuration for a scheme that ends with "+tls", from the
 // application's, which may be nil, and the URL's ssl_ options; nil for another
-// scheme, which may have none of them.
+// scheme, which may have none of them. The certificate and its key may be renewed in
+// their files: the next connection shows the new one.
 func Read(scheme string, base *tls.Config, r *messaging.OptionReader) (*tls.Config, error) {
 	files := map[string]string{}
 	for _, name := range []string{"ssl_ca_file", "ssl_cert_file", "ssl_key_file"} {
@@ -54,17 +55,19 @@ func loadFiles(c *tls.Config, ca, cert, key string) error {
 			return fmt.Errorf("%w: ssl_ca_file %q holds no certificate", messaging.ErrInvalidURL, ca)
 		}
 	}
-	if cert == "" && key == "" {
+	switch {
+	case cert == "" && key == "":
 		return nil
-	}
-	if key == "" {
+	case cert == "":
+		return fmt.Errorf("%w: ssl_key_file needs ssl_cert_file", messaging.ErrInvalidURL)
+	case key == "":
 		key = cert // both may be in one file
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
+	p := &pair{certFile: cert, keyFile: key}
+	if _, err := p.current(); err != nil {
 		return fmt.Errorf("%w: reading ssl_cert_file and ssl_key_file: %w", messaging.ErrInvalidURL, err)
 	}
-	c.Certificates = []tls.Certificate{pair}
+	p.use(c)
 	return nil
 }
 

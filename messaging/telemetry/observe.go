@@ -28,7 +28,8 @@ func transportNumbers() []number[transportStats] {
 	type s = transportStats
 	return []number[s]{
 		{"patchbay.connections.open", "{connection}", "Open connections, for sending and listening.", true, func(s *s) uint64 { return uint64(s.Conns) }},
-		{"patchbay.connections.lost", "{connection}", "Connections that ended without being closed by us.", false, func(s *s) uint64 { return s.ConnsLost }},
+		{"patchbay.links.open", "{link}", "Links to and from peers, without a broker.", true, func(s *s) uint64 { return uint64(s.Links) }},
+		{"patchbay.connections.lost", "{connection}", "Connections and links that ended without being closed by us.", false, func(s *s) uint64 { return s.ConnsLost }},
 		{"patchbay.connections.waits", "{send}", "Sends that had to wait for a connection.", false, func(s *s) uint64 { return s.PoolWaits }},
 		{"patchbay.sends.in_flight", "{message}", "Sends whose outcome is not known yet.", true, func(s *s) uint64 { return uint64(s.InFlight) }},
 		{"patchbay.sends.retries", "{attempt}", "Further attempts after a message was certainly not sent.", false, func(s *s) uint64 { return s.Retries }},

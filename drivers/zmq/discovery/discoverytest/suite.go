@@ -158,14 +158,24 @@ func (n *node) until(t *testing.T, endpoint string, there bool) time.Duration {
 	}
 }
 
-// registerVisible: who is there already and who comes later both see a node.
+// registerVisible: who is there already sees a node soon, and who comes later at
+// once: a client that starts when its server is ready finds it.
 func (h *Harness) registerVisible(t *testing.T) {
 	before := h.open(t)
 	here := h.open(t)
 	here.register(t, "tcp://visible:1")
 	t.Logf("seen after %v", before.until(t, "tcp://visible:1", true))
 	here.until(t, "tcp://visible:1", true)
-	h.open(t).until(t, "tcp://visible:1", true)
+	for i := range 3 {
+		endpoint := fmt.Sprintf("tcp://visible:%d", 2+i)
+		h.open(t).register(t, endpoint)
+		later := h.open(t)
+		later.mu.Lock()
+		if !slices.Contains(later.last, endpoint) {
+			t.Errorf("who comes after %s sees %v first", endpoint, later.last)
+		}
+		later.mu.Unlock()
+	}
 }
 
 // leaveSeen: who leaves in good order is gone at once, not when its lease ends.

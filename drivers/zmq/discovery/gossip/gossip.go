@@ -138,6 +138,7 @@ func (v *view) Register(_ context.Context, endpoint string) (discovery.Lease, er
 		return nil, fmt.Errorf("%w: an endpoint of %d bytes, %d can be gossiped", messaging.ErrPermanent, len(endpoint), memberlist.MetaMaxSize)
 	}
 	v.say(endpoint)
+	v.join() // so that who joins from now on, by a seed that lives, knows of us at once
 	return (*lease)(v), nil
 }
 

@@ -31,6 +31,9 @@ func Dial(ctx context.Context, network, address string, tlsConfig *tls.Config, s
 		defer cancel()
 		if err := secure.HandshakeContext(ctx); err != nil {
 			_ = nc.Close()
+			if ctx.Err() == nil && !isNetwork(err) {
+				return nil, fmt.Errorf("%w: %w", ErrTLS, err)
+			}
 			return nil, hungUp(fmt.Errorf("securing the connection: %w", err))
 		}
 		nc = secure

@@ -6,7 +6,7 @@
 // not used: they crash on a few bytes from a stranger, wait for mute peers,
 // broadcast where they should balance and lose messages silently. The traffic
 // that follows the handshake is framed here, since zmq4 allocates whatever size a
-// frame announces; ADR 0007 says more.
+// frame announces; ADR 0010 says more.
 //
 // A Link has one writer, a flusher that batches; a Write never waits for the
 // network. What bounds its buffer is the protocol above: credits, and Room. It
@@ -24,6 +24,7 @@ var (
 	ErrLimit     = errors.New("the peer is over a limit")
 	ErrProtocol  = errors.New("the peer does not speak ZMTP")
 	ErrAuth      = errors.New("the peer refused the credentials")
+	ErrTLS       = errors.New("the connection cannot be secured") // whatever the network does
 	ErrMechanism = errors.New("the peer wants another security mechanism")
 	ErrSilent    = errors.New("nothing was heard of the peer")
 	ErrHungUp    = errors.New("the peer hung up before it said anything") // as a proxy with nobody behind it does

@@ -129,6 +129,12 @@ func (g *guard) fill() error {
 	return g.readCommand()
 }
 
+// The first bytes of whoever begins a TLS handshake.
+const (
+	recordTLS = 22
+	majorTLS  = 3
+)
+
 // readGreeting reads the greeting and compares the mechanisms, whose difference
 // zmq4 does not tell from other errors.
 func (g *guard) readGreeting() error {
@@ -141,6 +147,9 @@ func (g *guard) readGreeting() error {
 		return err
 	}
 	g.greeted, g.checked = n, g.greeting[:]
+	if g.greeting[0] == recordTLS && g.greeting[1] == majorTLS {
+		return fmt.Errorf("%w: it speaks TLS", ErrProtocol)
+	}
 	if g.greeting[0] != 0xff || g.greeting[9] != 0x7f {
 		return fmt.Errorf("%w: no greeting", ErrProtocol)
 	}

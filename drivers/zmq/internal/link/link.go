@@ -128,6 +128,9 @@ func (l *Link) Write(parts ...[]byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range parts {
+		if len(p) == 0 {
+			continue
+		}
 		if _, err := l.out.Write(p); err != nil {
 			return l.explain(err)
 		}
@@ -140,6 +143,9 @@ func (l *Link) Append(parts ...[]byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range parts {
+		if len(p) == 0 {
+			continue
+		}
 		if _, err := l.out.Append(p); err != nil {
 			return l.explain(err)
 		}

@@ -1,0 +1,91 @@
+package amqp1
+
+import (
+	"sort"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// outgoing is a message that is on its way, until its outcome is told.
+type outgoing struct {
+	id     uint32 // of the delivery
+	told   bool   // it is not here any more
+	from   *sender
+	to     messaging.Address
+	c      messaging.Completion // nil: nobody wants to know
+	bytes  int                  // what it counts for in the window
+	must   bool                 // that it has nowhere to go is ErrNoRoute
+	result error                // for who tells it
+}
+
+// tell tells the outcome.
+func (o *outgoing) tell() {
+	if o.c == nil {
+		return
+	}
+	if o.result != nil {
+		o.c.Complete(&messaging.OpError{Op: "sending to", Addr: o.to.String(), Err: o.result})
+		return
+	}
+	o.c.Complete(nil)
+}
+
+// unsettled are the deliveries of a session whose outcome the peer has not told, in
+// order of their numbers, which wrap around.
+type unsettled struct {
+	queue []outgoing // queue[head:] waits
+	head  int
+}
+
+// add appends the delivery with the largest number.
+func (u *unsettled) add(o outgoing) {
+	if u.head > 0 && len(u.queue) == cap(u.queue) { // move instead of growing
+		n := copy(u.queue, u.queue[u.head:])
+		clear(u.queue[n:])
+		u.queue, u.head = u.queue[:n], 0
+	}
+	u.queue = append(u.queue, o)
+}
+
+// settle appends those with numbers from first to last to out and forgets them.
+func (u *unsettled) settle(first, last uint32, out []outgoing) []outgoing {
+	open := u.queue[u.head:]
+	for i := sort.Search(len(open), func(i int) bool { return !before(open[i].id, first) }); i < len(open); i++ {
+		if before(last, open[i].id) {
+			break
+		}
+		if !open[i].told {
+			out = append(out, open[i])
+			open[i] = outgoing{id: open[i].id, told: true}
+		}
+	}
+	u.pass()
+	return out
+}
+
+// of appends those of a link to out and forgets them.
+func (u *unsettled) of(l *sender, out []outgoing) []outgoing {
+	open := u.queue[u.head:]
+	for i := range open {
+		if open[i].from == l {
+			out = append(out, open[i])
+			open[i] = outgoing{id: open[i].id, told: true}
+		}
+	}
+	u.pass()
+	return out
+}
+
+// pass drops the first ones that are told.
+func (u *unsettled) pass() {
+	for u.head < len(u.queue) && u.queue[u.head].told {
+		u.queue[u.head] = outgoing{}
+		u.head++
+	}
+	if u.head == len(u.queue) {
+		u.queue, u.head = u.queue[:0], 0
+	}
+}
+
+// before compares two numbers that wrap around.
+func before(a, b uint32) bool { return int32(a-b) < 0 } //nolint:gosec // RFC 1982
