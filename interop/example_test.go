@@ -7,14 +7,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// startExample runs the server of examples/volume.
-func startExample(t *testing.T, url, host string) {
+// startExample runs a command of examples/volume, and returns what it prints after it
+// said that it is ready.
+func startExample(t *testing.T, url, ready string, args ...string) (lines <-chan string) {
 	t.Helper()
-	cmd := program(t, "volume", "-url", url, "serve", host)
+	cmd := program(t, "volume", append([]string{"-url", url}, args...)...)
 	stdout, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -23,8 +25,27 @@ func startExample(t *testing.T, url, host string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { terminate(t, cmd) })
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != host+" serves volumes\n" {
-		t.Fatalf("it said %q, %v", line, err)
+	all := make(chan string, 100)
+	go func() { // until the program ends
+		defer close(all)
+		for s := bufio.NewScanner(stdout); s.Scan(); {
+			all <- s.Text()
+		}
+	}()
+	if line := nextLine(t, all); line != ready {
+		t.Fatalf("it said %q", line)
+	}
+	return all
+}
+
+func nextLine(t *testing.T, lines <-chan string) string {
+	t.Helper()
+	select {
+	case line := <-lines:
+		return line
+	case <-time.After(patience):
+		t.Fatal("it says no more")
+		return ""
 	}
 }
 
@@ -46,7 +67,8 @@ func TestVolumeExample(t *testing.T) {
 	const topic = "volume-example"
 	url := vhost(t)
 	p := sharedPeer(t)
-	startExample(t, url, host)
+	startExample(t, url, host+" serves volumes", "serve", host)
+	watcher := startExample(t, url, "watching", "watch")
 	listener := p.hear(t, url, listening{})
 	manager := pyClient{p, url}
 	cast := func(version, method, args string) {
@@ -70,6 +92,17 @@ func TestVolumeExample(t *testing.T) {
 		`volume.host1 volume.create.start {"volume_id": "v-2", "size": 20, "host": "host1"}`,
 	}, events); d != "" {
 		t.Errorf("notifications (-want +got):\n%s", d)
+	}
+	var watched []string
+	for range 4 {
+		watched = append(watched, nextLine(t, watcher))
+	}
+	slices.Sort(watched)
+	if d := cmp.Diff([]string{
+		"volume.host1 volume.create.end v-1", "volume.host1 volume.create.end v-2",
+		"volume.host1 volume.create.start v-1", "volume.host1 volume.create.start v-2",
+	}, watched); d != "" {
+		t.Errorf("the watcher heard (-want +got):\n%s", d)
 	}
 	for _, tt := range []struct {
 		version, method, args string

@@ -318,7 +318,9 @@ func (s *script) open(t *testing.T, url string, o *Options) *Transport {
 	if o == nil {
 		o = &Options{}
 	}
-	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
 	tr, err := NewTransport(s, []Codec{plain{}}, u, o)
 	if err != nil {
 		t.Fatal(err)

@@ -218,13 +218,18 @@ func (s *Stream) gone(g *generation) <-chan struct{} {
 // accept decodes a delivery, and returns nil if nobody is to see it.
 func (s *Stream) accept(ctx context.Context, g *generation, d *Delivery) *Incoming {
 	kind := KindReply
-	if d.Source >= 0 && d.Source < len(s.kinds) {
+	known := d.Source >= 0 && d.Source < len(s.kinds)
+	if known {
 		kind = s.kinds[d.Source]
 	}
 	in, err := s.t.decode(d, kind)
 	if err != nil {
+		from := describe(&s.sub)
+		if known {
+			from = s.sub.Sources[d.Source].String()
+		}
 		// A delivery in hand is settled even if the poller leaves.
-		s.t.undecodable(context.WithoutCancel(ctx), d, describe(&s.sub), err)
+		s.t.undecodable(context.WithoutCancel(ctx), d, from, err)
 		return nil
 	}
 	in.generation, in.dedup, in.caps = g.number, s.dedup, &g.caps

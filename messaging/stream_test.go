@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,8 +299,9 @@ func TestSingleConnClosesABrokenListener(t *testing.T) {
 func TestStreamDropsWhatItCannotDecode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{}
-		tr := s.open(t, "script://", &Options{MaxMessage: 1000})
-		st := listen(t, tr)
+		var log strings.Builder
+		tr := s.open(t, "script://", &Options{MaxMessage: 1000, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		st := listen(t, tr, topic, Address{Topic: "other"})
 		l := s.listener()
 		for _, m := range []Message{
 			{},
@@ -306,7 +309,9 @@ func TestStreamDropsWhatItCannotDecode(t *testing.T) {
 			{ContentType: "test/plain", Body: []byte("{")},
 			{ContentType: "test/plain", Body: make([]byte, 1001)},
 		} {
-			l.in <- NewDelivery(m, l)
+			d := NewDelivery(m, l)
+			d.Source = 1
+			l.in <- d
 		}
 		l.deliver(&Envelope{ID: "good"})
 		in, err := st.Poll(t.Context())
@@ -318,6 +323,9 @@ func TestStreamDropsWhatItCannotDecode(t *testing.T) {
 		}
 		if n := tr.Stats().Undecodable; n != 4 {
 			t.Errorf("counted %d, want 4", n)
+		}
+		if n := strings.Count(log.String(), `from="topic \"other\""`); n != 4 {
+			t.Errorf("the log says %d times where that came from, want 4:\n%s", n, &log)
 		}
 	})
 }

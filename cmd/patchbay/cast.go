@@ -44,7 +44,7 @@ that fail do not stop the others, unless nothing can be sent any more.`,
 			return err
 		}
 		return r.do(ctx, func(ctx context.Context, c *rpc.Client) error {
-			all := casts{left: *count, send: func(ctx context.Context) error { return c.Cast(ctx, method, body) }}
+			all := casts{what: "casts", left: *count, send: func(ctx context.Context) error { return c.Cast(ctx, method, body) }}
 			if r.target.Fanout {
 				all.send = func(ctx context.Context) error { return c.Fanout(ctx, method, body) }
 			}
@@ -58,8 +58,9 @@ that fail do not stop the others, unless nothing can be sent any more.`,
 // castWindow is how many casts are under way at most.
 const castWindow = 64
 
-// casts sends one request many times and counts what became of it.
+// casts sends one message many times and counts what became of it.
 type casts struct {
+	what string // they are, in the plural
 	send func(context.Context) error
 
 	mu       sync.Mutex
@@ -82,7 +83,7 @@ func (c *casts) run(ctx context.Context) error {
 	}
 	wg.Wait()
 	if c.failed > 0 && c.accepted+c.failed > 1 {
-		return fmt.Errorf("%d casts failed; the first: %w", c.failed, c.first)
+		return fmt.Errorf("%d %s failed; the first: %w", c.failed, c.what, c.first)
 	}
 	return c.first
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -114,15 +116,18 @@ func (p *publisher) run(ctx context.Context, args []string) error {
 		return err
 	}
 	return p.app.withTransport(ctx, open, quiet, func(t *messaging.Transport) error {
-		all := casts{left: p.count * len(p.conn.topicsOr(p.topics))}
-		notifiers := make(chan *notify.Notifier, all.left) // in turn, one for each send
-		for range p.count {
-			for _, topic := range p.conn.topicsOr(p.topics) {
-				notifiers <- p.notifier(t, topic)
-			}
+		var notifiers []*notify.Notifier // in turn
+		for _, topic := range p.conn.topicsOr(p.topics) {
+			notifiers = append(notifiers, p.notifier(t, topic))
 		}
+		if p.count > math.MaxInt/len(notifiers) {
+			return usagef("--count %d: that many are too many", p.count)
+		}
+		all := casts{what: "notifications", left: p.count * len(notifiers)}
+		var next atomic.Uint64
 		all.send = func(ctx context.Context) error {
-			return (<-notifiers).Notify(ctx, notify.Priority(p.priority.value), event, body)
+			n := notifiers[(next.Add(1)-1)%uint64(len(notifiers))]
+			return n.Notify(ctx, notify.Priority(p.priority.value), event, body)
 		}
 		err := all.run(ctx)
 		return errors.Join(p.app.stdout.print(field{"accepted", all.accepted}), err)

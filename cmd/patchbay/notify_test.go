@@ -238,3 +238,22 @@ func TestConfig(t *testing.T) {
 	}
 	s.stop()
 }
+
+// TestNotifyCounts: what is asked for costs memory only when it is sent, and is said in
+// its own words when it fails.
+func TestNotifyCounts(t *testing.T) {
+	registry := all.Registry()
+	for _, c := range []struct {
+		url, count, kind, says string
+		code                   int
+	}{
+		{"fake://?nonsense=1", "1", "usage", "nonsense", 2},
+		{"rabbit://127.0.0.1:1", "1000000000000", "connect", " notifications failed; the first: ", 6},
+		{"fake://", "9223372036854775807", "usage", "--count", 2},
+	} {
+		got := patchbay(t, registry, "notify", "--url", c.url, "--topic", "a", "--topic", "b", "--timeout", "250ms", "--count", c.count, "e")
+		if got.code != c.code || !strings.Contains(got.stderr, `"error":"`+c.kind) || !strings.Contains(got.stderr, c.says) {
+			t.Errorf("%s, count %s: exit %d: %s", c.url, c.count, got.code, got.stderr)
+		}
+	}
+}

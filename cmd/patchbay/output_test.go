@@ -124,26 +124,3 @@ func TestParsePairs(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", body, want)
 	}
 }
-
-func TestEditDistance(t *testing.T) {
-	tests := []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0},
-		{"topic", "topic", 0},
-		{"tpic", "topic", 1},
-		{"topci", "topic", 2},
-		{"", "url", 3},
-		{"server", "serve", 1},
-		{"abc", "xyz", 3},
-	}
-	for _, tt := range tests {
-		if got := editDistance(tt.a, tt.b); got != tt.want {
-			t.Errorf("%q to %q: got %d, want %d", tt.a, tt.b, got, tt.want)
-		}
-		if got := editDistance(tt.b, tt.a); got != tt.want {
-			t.Errorf("%q to %q: got %d, want %d", tt.b, tt.a, got, tt.want)
-		}
-	}
-}

@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"cmp"
 	"hash/maphash"
 	"slices"
 	"sync"
@@ -40,10 +41,10 @@ type landmark struct {
 	sum    uint64 // of its body
 }
 
-// reading is a message that is being handled, or waits behind one that is.
+// reading is a message that is not settled.
 type reading struct {
 	landmark
-	settled bool
+	last landmark // before the next one that is not settled: itself, or one that is
 }
 
 func newPosition() *position { return &position{seed: maphash.MakeSeed()} }
@@ -140,10 +141,11 @@ func (p *position) read(turn, offset int64, body []byte) standing {
 	}
 	if offset >= p.next {
 		p.next = offset + 1
-		p.open = append(p.open, reading{landmark: landmark{offset, sum}})
+		it := landmark{offset, sum}
+		p.open = append(p.open, reading{it, it})
 		return isNew
 	}
-	if i := p.find(offset); i >= 0 && !p.open[i].settled {
+	if p.find(offset) >= 0 {
 		return openBefore
 	}
 	return settledBefore
@@ -160,20 +162,17 @@ func (p *position) settle(turn, offset int64) {
 	if i < 0 {
 		return
 	}
-	p.open[i].settled = true
-	n := 0
-	for n < len(p.open) && p.open[n].settled {
-		n++
-	}
-	if n > 0 {
-		last := p.open[n-1].landmark
+	last := p.open[i].last
+	p.open = slices.Delete(p.open, i, i+1)
+	if i > 0 {
+		p.open[i-1].last = last
+	} else {
 		p.known = &last
-		p.open = slices.Delete(p.open, 0, n)
 	}
 }
 
 func (p *position) find(offset int64) int {
-	i, ok := slices.BinarySearchFunc(p.open, offset, func(r reading, o int64) int { return int(r.offset - o) })
+	i, ok := slices.BinarySearchFunc(p.open, offset, func(r reading, o int64) int { return cmp.Compare(r.offset, o) })
 	if !ok {
 		return -1
 	}

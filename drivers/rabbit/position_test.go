@@ -122,6 +122,29 @@ func TestPositionPastRetention(t *testing.T) {
 	}
 }
 
+// TestPositionRemembersWhatIsOpen, and nothing else: one message that takes for ever
+// does not make it remember all that were settled since.
+func TestPositionRemembersWhatIsOpen(t *testing.T) {
+	p := newPosition()
+	from(p, epoch)
+	reads(p, 0, 1)
+	for o := int64(2); o < 10_000; o++ {
+		reads(p, o)
+		p.settle(p.turn, o)
+	}
+	if n := len(p.open); n != 2 {
+		t.Errorf("it remembers %d, of which 2 are open", n)
+	}
+	p.settle(p.turn, 1)
+	if at := from(p, epoch); at != int64(0) {
+		t.Errorf("it reads from %v, want the one that is open", at)
+	}
+	p.settle(p.turn, 0)
+	if at := from(p, epoch); at != int64(9_999) {
+		t.Errorf("it reads from %v, want the last one", at)
+	}
+}
+
 // TestPositionLosesNothing: whatever is settled in whatever order, over whatever
 // number of sessions, each message is delivered until it is settled, and not after.
 func TestPositionLosesNothing(t *testing.T) {

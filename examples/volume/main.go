@@ -45,6 +45,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	url := f.String("url", "fake://", "transport URL")
 	version := f.String("version", "", "of the oldest server")
 	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
 		return err
 	}
 	t, err := all.Open(ctx, *url, nil)
@@ -126,6 +129,10 @@ func (p *program) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := l.Start(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintln(p.out, "watching")
 	return l.Serve(ctx)
 }
 
@@ -140,5 +147,5 @@ func (p *program) watcher(show func(line string)) (*notify.Listener, error) {
 		})
 	}
 	return notify.NewListener(p.t, []messaging.Target{{Topic: notify.DefaultTopic}}, []*notify.Endpoint{ep},
-		&notify.ListenerOptions{Pool: "volume-example", Executor: rpc.Workers(1)})
+		&notify.ListenerOptions{Pool: topic + "-watch", Executor: rpc.Workers(1)})
 }

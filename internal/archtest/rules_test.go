@@ -59,7 +59,7 @@ var rules = []rule{
 	},
 	{
 		"messaging/osloconf",
-		[]string{"messaging", "messaging/rpc", "messaging/notify", "messaging/notify/routing"},
+		[]string{"messaging", "messaging/rpc", "messaging/notify", "messaging/notify/routing", "internal/spelling"},
 		"it turns files into what an application could write itself",
 	},
 	{
@@ -172,9 +172,9 @@ var rules = []rule{
 		"cmd/*",
 		[]string{
 			"messaging", "messaging/rpc", "messaging/notify", "messaging/osloconf", "conformance", "conformance/...", "bench", "drivers/all",
-			"internal/freeport", cobra, pflag,
+			"internal/freeport", "internal/spelling", cobra, pflag,
 		},
-		"a command is made of the public API, to show that it is enough, and of what finds ports",
+		"a command is made of the public API, to show that it is enough, and of what finds ports and misspelled names",
 	},
 	{
 		"examples/prometheus",
@@ -233,6 +233,10 @@ var rules = []rule{
 	{
 		"internal/freeport", nil,
 		"it finds ports for tests and for the command line, and knows nothing of messaging",
+	},
+	{
+		"internal/spelling", nil,
+		"it compares texts, and knows nothing of messaging",
 	},
 	{
 		"internal/tlsurl",

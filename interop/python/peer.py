@@ -358,8 +358,9 @@ class Peer:
         return result
 
     def do_options(self, command):
-        """Return every option of oslo.messaging and its default value."""
-        return {'%s.%s' % (group, option.dest): option.default for group, option in options()}
+        """Return every option of oslo.messaging and its default value, also under names that it once had."""
+        return {'%s.%s' % (group, name): option.default for group, option in options()
+                for name in [option.dest] + [old.name for old in option.deprecated_opts]}
 
     def end(self):
         for server in list(self._servers.values()):

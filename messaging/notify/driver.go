@@ -99,7 +99,8 @@ func address(t messaging.Target, p Priority) (messaging.Address, error) {
 
 // Log returns the driver that writes notifications into a log, with the level of
 // their priority: Audit and Sample are slog.LevelInfo. Values of payload members
-// whose name speaks of a password, a secret or a token are "***".
+// whose name speaks of a password, a key, a token or another of oslo.utils' secrets are
+// "***".
 func Log(log *slog.Logger) Driver {
 	return DriverFunc(func(ctx context.Context, n *Notification) error {
 		if level := n.Priority.level(); log.Enabled(ctx, level) {

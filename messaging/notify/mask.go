@@ -38,10 +38,21 @@ func mask(v any) {
 // isSecret reports whether a name speaks of what is nobody's business.
 func isSecret(name string) bool {
 	name = strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
-	for _, word := range [...]string{"password", "adminpass", "secret", "token", "authkey", "privatekey", "sslkey", "credential"} {
+	for _, word := range secretWords() {
 		if strings.Contains(name, word) {
 			return true
 		}
 	}
 	return false
+}
+
+// secretWords returns parts of such names: those that oslo.utils masks, and a few more.
+func secretWords() []string {
+	return []string{
+		"password", "passwd", "pswd", "passphrase", "adminpass", "newpass",
+		"secret", "token", "credential", "cookie",
+		"authkey", "privatekey", "sslkey", "sshkey", "apikey", "accesskey", "encryptedkey", "encryptionkey", "fernetkey", "rndckey", "heartbeatkey",
+		"adminkey", "clientkey", "cephrgwkey", "cephmdskey", "cephmonkey", "cryptokek", // Ceph's and Barbican's
+		"clusterfsid", "hashsuffix", "configdrive",
+	}
 }

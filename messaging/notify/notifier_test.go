@@ -191,6 +191,8 @@ func TestSeveralDrivers(t *testing.T) {
 		}, nil)
 		err := n.Warn(t.Context(), "volume.attach", map[string]any{
 			"host": "h", "adminPass": "s3cret", "nested": []any{map[string]any{"auth_token": "s3cret", "user-password": "s3cret"}},
+			"new_pass": "s3cret", "sys_pswd": "s3cret", "passphrase": "s3cret", "ConfigDrive": "s3cret", "encrypted_key": "s3cret",
+			"cephClientKey": "s3cret", "rabbit_cookie": "s3cret", "swift_hash_suffix": "s3cret", "api-key": "s3cret",
 		})
 		if !errors.Is(err, errDisk) || calls != 1 {
 			t.Errorf("error %v, and the next driver was called %d times", err, calls)

@@ -73,7 +73,8 @@ const (
 type ListenerOptions struct {
 	// Pool makes the listener one of a set that has a queue of its own, with its
 	// own copy of every notification; each of the set handles a part. The queue
-	// stays when they are gone, and its name is not scoped by topics. It needs
+	// stays when they are gone, and its name is not scoped by topics: over RabbitMQ
+	// it is that of a queue, which must be no topic's, not of requests either. It needs
 	// Capabilities.Groups. Default: the queues that all listeners without a pool
 	// share, one for each topic and priority.
 	Pool string

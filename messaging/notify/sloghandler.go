@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
-	"sync"
 
 	"github.com/patchbay-go/patchbay/internal/jsontext"
 )
@@ -33,7 +33,7 @@ type LogHandlerOptions struct {
 // What is logged while the queue publishes is not published, so that a log cannot
 // feed itself; still, give the queue's transport a logger that does not lead here.
 func NewLogHandler(q *Queue, opts *LogHandlerOptions) slog.Handler {
-	h := &logHandler{queue: q, text: &logText{}}
+	h := &logHandler{queue: q}
 	if opts != nil {
 		h.opts = *opts
 	}
@@ -45,42 +45,34 @@ func NewLogHandler(q *Queue, opts *LogHandlerOptions) slog.Handler {
 		h.opts.Name = program
 	}
 	h.program = program
-	h.inner = slog.NewJSONHandler(h.text, &slog.HandlerOptions{Level: slog.Level(-1 << 10)}).WithGroup("extra")
 	return h
 }
 
 // logHandler lets slog's own handler write the attributes, and takes them from its
-// text.
+// text. Each record has one of its own, without a lock: a value that is logged may log
+// itself.
 type logHandler struct {
 	queue   *Queue
 	opts    LogHandlerOptions
 	program string
-	text    *logText // shared by all that With derived
-	inner   slog.Handler
+	with    []func(slog.Handler) slog.Handler // what was derived, in its order
 }
-
-// logText is what inner writes one record into at a time.
-type logText struct {
-	mu  sync.Mutex // held while inner writes and its text is read
-	buf bytes.Buffer
-}
-
-// Write is called with mu held.
-func (t *logText) Write(p []byte) (int, error) { return t.buf.Write(p) }
 
 func (h *logHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= h.opts.Level.Level() && !isFromQueue(ctx) && h.queue.notifier.Enabled()
 }
 
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	d := *h
-	d.inner = h.inner.WithAttrs(attrs)
-	return &d
+	return h.derive(func(inner slog.Handler) slog.Handler { return inner.WithAttrs(attrs) })
 }
 
 func (h *logHandler) WithGroup(name string) slog.Handler {
+	return h.derive(func(inner slog.Handler) slog.Handler { return inner.WithGroup(name) })
+}
+
+func (h *logHandler) derive(f func(slog.Handler) slog.Handler) slog.Handler {
 	d := *h
-	d.inner = h.inner.WithGroup(name)
+	d.with = append(slices.Clip(h.with), f)
 	return &d
 }
 
@@ -121,15 +113,18 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 
 // extra returns the attributes of a record as a JSON object, or null.
 func (h *logHandler) extra(ctx context.Context, r slog.Record) (extra json.RawMessage, err error) {
-	h.text.mu.Lock()
-	defer h.text.mu.Unlock()
-	h.text.buf.Reset()
-	if err := h.inner.Handle(ctx, r); err != nil {
+	var text bytes.Buffer
+	var inner slog.Handler = slog.NewJSONHandler(&text, &slog.HandlerOptions{Level: slog.Level(-1 << 10)})
+	inner = inner.WithGroup("extra")
+	for _, f := range h.with {
+		inner = f(inner)
+	}
+	if err := inner.Handle(ctx, r); err != nil {
 		return nil, err
 	}
-	jsontext.Members(h.text.buf.Bytes(), func(name string, value json.RawMessage) {
+	jsontext.Members(text.Bytes(), func(name string, value json.RawMessage) {
 		if name == "extra" {
-			extra = bytes.Clone(value)
+			extra = value
 		}
 	})
 	return extra, nil

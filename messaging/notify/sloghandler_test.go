@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"testing/slogtest"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -57,6 +59,44 @@ func TestLogHandler(t *testing.T) {
 }
 
 var results = map[*testing.T]func() []notify.Notification{} // tests of slogtest run one after the other
+
+// talkative logs when it is logged, as what loads its text lazily may do.
+type talkative struct{ log *slog.Logger }
+
+func (v talkative) LogValue() slog.Value {
+	v.log.Info("inner")
+	return slog.StringValue("outer value")
+}
+
+// TestLogWithinLog: slog's own handlers can be called while they are; so can ours.
+func TestLogWithinLog(t *testing.T) {
+	h, published := logged(nil)
+	log := slog.New(h)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		log.Info("outer", "v", talkative{log})
+	}()
+	select {
+	case <-over:
+	case <-time.After(10 * time.Second):
+		t.Fatal("a value that logs locks the handler for ever")
+	}
+	var got []string
+	for _, n := range published() {
+		var p struct {
+			Msg   string
+			Extra map[string]any
+		}
+		if err := n.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%s %v", p.Msg, p.Extra))
+	}
+	if d := cmp.Diff([]string{"inner map[]", "outer map[v:outer value]"}, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
 
 func TestLogRecords(t *testing.T) {
 	h, published := logged(&notify.LogHandlerOptions{Level: slog.LevelDebug, Name: "nova.compute"})

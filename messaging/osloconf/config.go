@@ -5,12 +5,14 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/patchbay-go/patchbay/internal/spelling"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -165,7 +167,11 @@ func (c *Config) note(v *values) {
 			reason = "is obsolete and has no effect; instead there is " + old[key]
 		case away[o.group] != "":
 			reason = "has no effect: " + away[o.group]
-		case ours && o.group != defaultGroup: // of which most belongs to others
+		case o.group == defaultGroup: // of which most belongs to others
+			if meant := misspelled(o.name, options[o.group]); meant != "" {
+				reason = "is perhaps misspelled: it has no effect on messages; did you mean " + meant + "?"
+			}
+		case ours:
 			reason = "is unknown and has no effect" + suggestion(o.name, options[o.group])
 		}
 		if reason != "" {
@@ -185,13 +191,31 @@ func (c *Config) note(v *values) {
 	})
 }
 
-// suggestion returns the name that was perhaps meant.
+// suggestion returns the name that was perhaps meant by an unknown one.
 func suggestion(name string, options map[string]known) string {
-	for _, other := range slices.Sorted(maps.Keys(options)) {
-		if strings.Contains(other, name) || strings.Contains(name, other) ||
-			strings.ReplaceAll(other, "_", "") == strings.ReplaceAll(strings.ReplaceAll(name, "-", ""), "_", "") {
-			return "; did you mean " + other + "?"
+	best, distance := misspelled(name, options), math.MaxInt
+	if best == "" {
+		for _, other := range slices.Sorted(maps.Keys(options)) {
+			if d := spelling.Distance(name, other); d < distance && (strings.Contains(other, name) || strings.Contains(name, other)) {
+				best, distance = other, d
+			}
 		}
 	}
-	return ""
+	if best == "" {
+		return ""
+	}
+	return "; did you mean " + best + "?"
+}
+
+// misspelled returns the name that differs from an unknown one by a slip of the pen;
+// empty if there is none.
+func misspelled(name string, options map[string]known) string {
+	name = strings.ToLower(strings.ReplaceAll(name, "-", "_"))
+	best, distance := "", 3
+	for _, other := range slices.Sorted(maps.Keys(options)) {
+		if d := spelling.Distance(name, other); d < distance {
+			best, distance = other, d
+		}
+	}
+	return best
 }

@@ -16,7 +16,8 @@ import (
 func (c *Config) fill(v *values) error {
 	r := &reader{values: v}
 	c.ResponseTimeout = r.seconds(defaultGroup, "rpc_response_timeout", 60*time.Second)
-	c.Workers = r.integer(defaultGroup, "executor_thread_pool_size", 64)
+	c.Workers = r.integer(defaultGroup, "rpc_thread_pool_size", 64)
+	c.Workers = r.integer(defaultGroup, "executor_thread_pool_size", c.Workers)
 	c.Ping = r.boolean(defaultGroup, "rpc_ping_enabled")
 
 	c.transport.ConnIdle = r.seconds(rabbitGroup, "conn_pool_ttl", 0)

@@ -37,6 +37,7 @@ func groups() map[string]map[string]known {
 			"control_exchange":          applied("openstack"),
 			"rpc_response_timeout":      field("60"),
 			"executor_thread_pool_size": field("64"),
+			"rpc_thread_pool_size":      field("64"), // its old name
 			"rpc_ping_enabled":          field("false"),
 		},
 		notificationsGroup: {

@@ -132,7 +132,7 @@ func TestRead(t *testing.T) {
 		"[oslo_messaging_rabbit] heartbeat_rate has no effect: heartbeats are sent twice within heartbeat_timeout_threshold",
 		"[oslo_messaging_rabbit] kombu_compression has no effect: compressed messages are read, and none is compressed, which every peer reads",
 		"[oslo_messaging_rabbit] rabbit-login-method is unknown and has no effect; did you mean rabbit_login_method?",
-		"[oslo_messaging_rabbit] rabbit_quorum is unknown and has no effect; did you mean rabbit_quorum_delivery_limit?",
+		"[oslo_messaging_rabbit] rabbit_quorum is unknown and has no effect; did you mean rabbit_quorum_queue?",
 		"[oslo_messaging_rabbit] rabbit_use_ssl is obsolete and has no effect; instead there is ssl",
 		"[oslo_messaging_rabbit] rpc_conn_pool_size has no effect: connections are shared here; see messaging.Options.MaxConns",
 	}
@@ -204,6 +204,33 @@ func TestMissingSign(t *testing.T) {
 	c := read(t, "[DEFAULT]\ntransport_url rabbit://u:s3cret@h\n[database]\na b: c\n", nil)
 	if d := cmp.Diff([]string{`[DEFAULT] transport_url has no effect: there is a blank in its name, perhaps a = is missing`}, notes(c)); d != "" {
 		t.Errorf("notes (-want +got):\n%s", d)
+	}
+}
+
+// TestMisspelled: most of [DEFAULT] belongs to others, but what looks like one of ours
+// was perhaps meant to be.
+func TestMisspelled(t *testing.T) {
+	t.Parallel()
+	c := read(t, "[DEFAULT]\ntransport_ulr = rabbit://h\ncontrol-exchange = nova\nrpc_response_max_timeout = 600\ndebug = true\nhost = h\n", nil)
+	want := []string{
+		"[DEFAULT] control-exchange is perhaps misspelled: it has no effect on messages; did you mean control_exchange?",
+		"[DEFAULT] transport_ulr is perhaps misspelled: it has no effect on messages; did you mean transport_url?",
+	}
+	if d := cmp.Diff(want, notes(c)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestOldNames are those that oslo.messaging still reads; the new one goes first.
+func TestOldNames(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		"rpc_thread_pool_size = 5":                                5,
+		"executor_thread_pool_size = 6\nrpc_thread_pool_size = 5": 6,
+	} {
+		if c := read(t, "[DEFAULT]\n"+text, nil); c.Workers != want || len(c.Notes) > 0 {
+			t.Errorf("%q: %d workers, notes %q", text, c.Workers, c.Notes)
+		}
 	}
 }
 
@@ -279,7 +306,7 @@ func TestErrors(t *testing.T) {
 		"[DEFAULT]\n\n  s3cret":           ":3: a line that begins with a blank continues nothing",
 		"[DEFAULT]\n# x\n  s3cret":        ":3: a line that begins",
 		"[DEFAULT]\ntransport_url = rabbit://u:s3cret@h:x":  "[DEFAULT] transport_url: invalid transport URL",
-		"[DEFAULT]\ntransport_url = rabbit://u:s3cret$x@h":  ":2: it refers to $x, which is not set",
+		"[DEFAULT]\ntransport_url = rabbit://u:pa$s3cret@h": ":2: a dollar sign in it refers to an option that is not set",
 		"[DEFAULT]\nrpc_response_timeout = soon":            `:2: [DEFAULT] rpc_response_timeout must be a number of seconds, not "soon"`,
 		"[DEFAULT]\nrpc_response_timeout = -1":              `rpc_response_timeout must be`,
 		"[DEFAULT]\nexecutor_thread_pool_size = 1.5":        `must be an integer`,

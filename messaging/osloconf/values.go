@@ -74,7 +74,8 @@ func (v *values) lookup(group, name string, depth int) (f found, ok bool, err er
 }
 
 // resolve replaces $name, ${name} and $group.name; $$ and \$ are a dollar sign, and
-// one that nothing of that kind follows stays. An error names the reference, and not the value.
+// one that nothing of that kind follows stays. An error names neither the value nor the
+// reference, which may be the end of a password that has a dollar sign in it.
 func (v *values) resolve(raw, group, where string, depth int) (found, error) {
 	if depth > maxDepth {
 		return found{}, fmt.Errorf("%w: %s: a reference leads in a circle", ErrInvalid, where)
@@ -149,5 +150,5 @@ func (v *values) refer(reference, group, where string, depth int) (string, error
 			return value, nil
 		}
 	}
-	return "", fmt.Errorf("%w: %s: it refers to $%s, which is not set (a dollar sign is written as $$)", ErrInvalid, where, reference)
+	return "", fmt.Errorf("%w: %s: a dollar sign in it refers to an option that is not set (as itself it is written $$)", ErrInvalid, where)
 }

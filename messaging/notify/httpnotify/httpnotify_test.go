@@ -185,3 +185,18 @@ func TestRequestsNeverWait(t *testing.T) {
 	defer cancel()
 	_ = q.Close(ctx)
 }
+
+func TestSafeHeader(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"Accept": true, "X-Project-Id": true, "X-Openstack-Request-Id": true, "X-Forwarded-For": true, "User-Agent": true, "Content-Type": true,
+		"Authorization": false, "Proxy-Authorization": false, "Cookie": false, "Set-Cookie": false, "X-Auth-Token": false, "X-Auth-Key": false,
+		"X-Service-Token": false, "X-Subject-Token": false, "X-Storage-Token": false, "X-Trust-Token": false, "X-Csrf-Token": false,
+		"X-Api-Key": false, "Api-Key": false, "X-Amz-Security-Token": false, "X-Forwarded-Access-Token": false, "X-Client-Secret": false,
+		"X-Admin-Password": false, "X-Original-Authorization": false, "X-Amz-Signature": false, "x-auth-token": false,
+	} {
+		if got := httpnotify.SafeHeader(name); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+}
