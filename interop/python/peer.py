@@ -385,6 +385,7 @@ def main():
     parser.add_argument('--config-file', action='append', default=[])
     parser.add_argument('--verbose', action='store_true')
     args = parser.parse_args()
+    os.setpgrp()  # the queue manager asks when its group's leader was started, and ours may have ended
     peer = Peer(configure(args.conf, args.config_file, args.verbose))
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=128)
     emit('ready')
