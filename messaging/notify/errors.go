@@ -29,7 +29,7 @@ func Requeue(err error) error { return serving.Requeue(err) }
 // were in hand. The context of their handlers is cancelled then.
 type DrainError = messaging.DrainError
 
-// PanicError is what a handler's panic becomes.
+// PanicError is what a handler's panic becomes, and in a Queue one of a driver.
 type PanicError struct {
 	Value any
 	Trace []string // the innermost frames, without any argument's value

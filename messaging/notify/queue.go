@@ -18,6 +18,7 @@ import (
 // what is beyond. It is safe for concurrent use. Close it in the end.
 type Queue struct {
 	notifier *Notifier
+	publish  Invoker // of the notifier, without panics: here they are nobody's else
 	opts     QueueOptions
 	waiting  chan queued
 	senders  sync.WaitGroup
@@ -41,15 +42,15 @@ type QueueOptions struct {
 	Size    int // notifications that wait at most; default: 1000
 	Senders int // how many are published at once; with more than one they may overtake each other; default: 1
 
-	// OnError is told of each notification that could not be published. Default:
-	// it is logged.
+	// OnError is told of each notification that could not be published; a panic of a
+	// driver or a middleware is a *PanicError. Default: it is logged.
 	OnError func(n *Notification, err error)
 	Logger  *slog.Logger // default: slog.Default
 }
 
 // NewQueue returns a queue that publishes through n. opts may be nil.
 func NewQueue(n *Notifier, opts *QueueOptions) *Queue {
-	q := &Queue{notifier: n}
+	q := &Queue{notifier: n, publish: recovered(n.invoke)}
 	if opts != nil {
 		q.opts = *opts
 	}
@@ -106,7 +107,7 @@ func (q *Queue) send() {
 	for item := range q.waiting {
 		ctx, cancel := context.WithCancel(fromQueue(item.ctx))
 		stop := context.AfterFunc(q.work, cancel)
-		if err := q.notifier.invoke(ctx, []*Notification{item.n}); err != nil {
+		if err := q.publish(ctx, []*Notification{item.n}); err != nil {
 			q.failed.Add(1)
 			q.opts.OnError(item.n, err)
 		}

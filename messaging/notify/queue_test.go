@@ -128,3 +128,31 @@ func TestQueueTellsFailures(t *testing.T) {
 		}
 	})
 }
+
+// TestQueueOutlivesPanics of drivers: its goroutine is nobody's else.
+func TestQueueOutlivesPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told error
+		worst := notify.DriverFunc(func(_ context.Context, n *notify.Notification) error {
+			if n.EventType == "bad" {
+				panic("oops")
+			}
+			return nil
+		})
+		q := notify.NewQueue(notify.NewNotifier("p", []notify.Driver{worst}, nil), &notify.QueueOptions{
+			OnError: func(_ *notify.Notification, err error) { told = err },
+		})
+		for _, event := range []string{"bad", "good"} {
+			if err := q.Notify(t.Context(), notify.Info, event, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := q.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var p *notify.PanicError
+		if !errors.As(told, &p) || q.Stats().Failed != 1 {
+			t.Errorf("the owner is told %v, and the stats are %+v", told, q.Stats())
+		}
+	})
+}

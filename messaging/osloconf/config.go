@@ -185,6 +185,9 @@ func (c *Config) note(v *values) {
 			}
 		}
 	}
+	if _, there, _ := v.one(defaultGroup, "transport_url"); !there {
+		c.Notes = append(c.Notes, Note{"everywhere", "[DEFAULT] transport_url", "is missing: the broker is looked for on this machine"})
+	}
 	slices.Reverse(c.Notes)
 	slices.SortStableFunc(c.Notes, func(a, b Note) int {
 		return cmp.Or(cmp.Compare(a.Option, b.Option), cmp.Compare(a.Where, b.Where))

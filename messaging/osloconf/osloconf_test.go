@@ -159,8 +159,11 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.URL.String() != "rabbit://" || c.ResponseTimeout != time.Minute || c.Workers != 64 || c.Ping || len(c.Notes) > 0 {
+	if c.URL.String() != "rabbit://" || c.ResponseTimeout != time.Minute || c.Workers != 64 || c.Ping {
 		t.Errorf("%v %+v", c.URL, c)
+	}
+	if d := cmp.Diff([]string{"[DEFAULT] transport_url is missing: the broker is looked for on this machine"}, notes(c)); d != "" {
+		t.Errorf("notes (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff(osloconf.Notifications{Topics: []string{"notifications"}, Retry: -1}, c.Notifications); d != "" {
 		t.Errorf("notifications (-want +got):\n%s", d)
@@ -202,7 +205,11 @@ func TestLaterFilesGoFirst(t *testing.T) {
 func TestMissingSign(t *testing.T) {
 	t.Parallel()
 	c := read(t, "[DEFAULT]\ntransport_url rabbit://u:s3cret@h\n[database]\na b: c\n", nil)
-	if d := cmp.Diff([]string{`[DEFAULT] transport_url has no effect: there is a blank in its name, perhaps a = is missing`}, notes(c)); d != "" {
+	want := []string{
+		"[DEFAULT] transport_url has no effect: there is a blank in its name, perhaps a = is missing",
+		"[DEFAULT] transport_url is missing: the broker is looked for on this machine",
+	}
+	if d := cmp.Diff(want, notes(c)); d != "" {
 		t.Errorf("notes (-want +got):\n%s", d)
 	}
 }
@@ -215,6 +222,7 @@ func TestMisspelled(t *testing.T) {
 	want := []string{
 		"[DEFAULT] control-exchange is perhaps misspelled: it has no effect on messages; did you mean control_exchange?",
 		"[DEFAULT] transport_ulr is perhaps misspelled: it has no effect on messages; did you mean transport_url?",
+		"[DEFAULT] transport_url is missing: the broker is looked for on this machine",
 	}
 	if d := cmp.Diff(want, notes(c)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -228,7 +236,7 @@ func TestOldNames(t *testing.T) {
 		"rpc_thread_pool_size = 5":                                5,
 		"executor_thread_pool_size = 6\nrpc_thread_pool_size = 5": 6,
 	} {
-		if c := read(t, "[DEFAULT]\n"+text, nil); c.Workers != want || len(c.Notes) > 0 {
+		if c := read(t, "[DEFAULT]\ntransport_url = rabbit://\n"+text, nil); c.Workers != want || len(c.Notes) > 0 {
 			t.Errorf("%q: %d workers, notes %q", text, c.Workers, c.Notes)
 		}
 	}
@@ -236,7 +244,7 @@ func TestOldNames(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	c := read(t, "[oslo_messaging_rabbit]\nssl=true\nssl_version=TLSv1_2\nssl_cert_file=c.pem\n", nil)
+	c := read(t, "[DEFAULT]\ntransport_url=rabbit://\n[oslo_messaging_rabbit]\nssl=true\nssl_version=TLSv1_2\nssl_cert_file=c.pem\n", nil)
 	if d := cmp.Diff(map[string]string{"ssl": "true", "ssl_cert_file": "c.pem"}, query(c.URL)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
