@@ -1,7 +1,7 @@
 # Every target says what it does: run `make`.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help demo test check fmt vet lint race fuzz bench rates rivals mutants conform brokers-up brokers-down python
+.PHONY: help demo test check fmt vet lint race fuzz bench rates rivals mutants versions conform brokers-up brokers-down python
 
 GO   ?= go
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
@@ -17,7 +17,7 @@ help: ## list the targets
 demo: ## show call, cast and fanout at work, without a broker
 	$(GO) run ./cmd/patchbay demo
 
-test: brokers-up python race mutants ## run all tests with -race, on real brokers; sets up an engine and images when missing
+test: brokers-up python race mutants versions ## run all tests with -race, on real brokers; sets up an engine and images when missing
 
 check: fmt vet lint test ## all that a change must pass: format, vet, lint, then the tests
 
@@ -43,6 +43,10 @@ rivals: ## measure zmq beside gRPC, libzmq (gcc, libzmq3-dev), zmq4 and TCP; R=r
 
 mutants: ## the suite's own test: each broken driver fails its cases and no other
 	$(GO) test -run Mutant ./conformance
+
+versions: ## the tests beside Python on the other versions of RabbitMQ; race has them on 4.0
+	@for v in 3.10 4.3; do echo "-- interop on RabbitMQ $$v"; PATCHBAY_INTEROP_RABBITMQ=$$v \
+	 $(GO) test -race -count=1 -timeout 10m -skip 'Topolog|AMQP1|ZMQ|ManyCalls|ConfigurationOptions|ConfigurationValues' ./interop || exit 1; done
 
 fuzz: ## run every fuzz target for T=30s each
 	@$(GO) list -f '{{$$d := .}}{{range .TestGoFiles}}{{$$d.ImportPath}} {{$$d.Dir}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$$d.ImportPath}} {{$$d.Dir}}/{{.}}{{"\n"}}{{end}}' ./... | \

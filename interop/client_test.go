@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -142,10 +143,14 @@ func (c goClient) send(t *testing.T, r request) outcome {
 	return outcome{kind: err.Error()}
 }
 
+// versionVariable chooses the version of RabbitMQ, for all tests but those that have
+// several. Default: 4.0.
+const versionVariable = "PATCHBAY_INTEROP_RABBITMQ"
+
 // vhost returns the URL of a virtual host of the test's own.
 func vhost(t *testing.T) string {
 	t.Helper()
-	return brokertest.RabbitMQ(t, "4.0").VHost(t)
+	return brokertest.RabbitMQ(t, orElse(os.Getenv(versionVariable), "4.0")).VHost(t)
 }
 
 func orElse[T comparable](v, def T) T {
