@@ -15,7 +15,7 @@ import (
 	"github.com/patchbay-go/patchbay/messaging/wire"
 )
 
-// Hub is what connections connect to: the "broker".
+// Hub is what connections connect to: the "broker". NewHub makes one.
 type Hub struct {
 	mu      sync.Mutex // guards everything of the hub, its queues and its listeners
 	changed chan struct{}

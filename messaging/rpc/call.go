@@ -180,10 +180,11 @@ func (c *Client) bound(ctx context.Context, out *outgoing) context.Context {
 	return &out.ctx
 }
 
-// release frees what a request that is over held.
+// release frees what a request that is over held. Middleware that returned with the
+// first of several answers may still be sending the others.
 func (c *Client) release(out *outgoing) {
 	out.ctx.End(nil)
-	if out.buffer != nil {
+	if out.buffer != nil && len(c.opts.Middleware) == 0 {
 		c.opts.Encoding.(*JSON).codec.Free(out.buffer)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/rpc"
@@ -94,5 +95,73 @@ func TestMiddlewareOfTheClientMayAnswer(t *testing.T) {
 		}
 		_, err := c.StartCast(t.Context(), "m", nil)
 		wantIs(t, err, messaging.ErrNotSent)
+	})
+}
+
+// A hedging client returns with the first answer, while its other request is still
+// on its way out: the arguments of that one are its own.
+func TestMiddlewareOfTheClientMayLeaveASendBehind(t *testing.T) {
+	onNative(t, func(t *testing.T, b *bus) {
+		ep := &rpc.Endpoint{}
+		var mu sync.Mutex
+		var got []string
+		rpc.Handle(ep, "note", func(_ context.Context, a struct{ Text string }) (rpc.None, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, a.Text)
+			return rpc.None{}, nil
+		})
+		b.serve("s1", nil, ep)
+		release, over := make(chan struct{}), make(chan error, 1)
+		first := true
+		hedge := func(next rpc.Invoker) rpc.Invoker {
+			return func(ctx context.Context, r *rpc.Request) (json.RawMessage, error) {
+				if first {
+					first = false
+					late := *r
+					go func() {
+						<-release
+						_, err := next(ctx, &late)
+						over <- err
+					}()
+				}
+				return next(ctx, r)
+			}
+		}
+		c := b.client(&rpc.ClientOptions{Middleware: []rpc.Middleware{hedge}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // earlier than the client's, which ends with the call
+		defer cancel()
+		for _, text := range []string{"one", "two"} {
+			if err := c.Call(ctx, "note", map[string]string{"text": text}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(release)
+		if err := <-over; err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if want := []string{"one", "two", "one"}; !slices.Equal(got, want) {
+			t.Errorf("the server got %q, want %q", got, want)
+		}
+	})
+}
+
+// asPanics is an error whose As does.
+type asPanics struct{}
+
+func (asPanics) Error() string { return "odd" }
+func (asPanics) As(any) bool   { panic("in As") }
+
+func TestErrorThatPanicsWhenItIsAsked(t *testing.T) {
+	ep := &rpc.Endpoint{}
+	rpc.Handle(ep, "odd", func(context.Context, rpc.None) (int, error) { return 0, asPanics{} })
+	onNative(t, func(t *testing.T, b *bus) {
+		b.serve("s1", nil, ep)
+		var remote *rpc.RemoteError
+		if err := b.client(nil).Call(t.Context(), "odd", nil, nil); !errors.As(err, &remote) {
+			t.Errorf("got %v", err)
+		}
 	})
 }
