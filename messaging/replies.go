@@ -188,16 +188,15 @@ func (t *Transport) Reply(ctx context.Context, in *Incoming, e *Envelope) error 
 // address up a short while ago. For who must not wait on behalf of a caller that
 // may be gone, and can call Reply elsewhere.
 func (t *Transport) ReplyOnce(ctx context.Context, in *Incoming, e *Envelope) error {
-	e.Kind, e.CallID = KindReply, in.CallID
-	to := Address{Kind: KindReply, Direct: in.ReplyTo}
-	if in.ReplyTo == "" || in.CallID == "" {
-		return &OpError{Op: "replying", Err: fmt.Errorf("%w: nobody waits for a reply", ErrInvalidTarget)}
+	to, err := replyAddress(in, e)
+	if err != nil {
+		return err
 	}
 	given := e.ID
 	if given == "" && e.Final && len(in.CallID) <= idLength {
 		e.ID = in.CallID // a call has one final reply
 	}
-	err := t.sendReply(ctx, to, e, &SendOptions{Codec: in.codec, Mandatory: in.caps.Mandatory})
+	err = t.sendReply(ctx, to, e, &SendOptions{Codec: in.codec, Mandatory: in.caps.Mandatory})
 	e.ID = given
 	switch {
 	case err == nil:
@@ -208,6 +207,37 @@ func (t *Transport) ReplyOnce(ctx context.Context, in *Incoming, e *Envelope) er
 		return t.refused(to)
 	}
 	return err
+}
+
+// StartReply is one attempt of ReplyOnce without the wait: c is told the outcome,
+// some milliseconds late if that is cheaper, and must not block. An error means
+// that c is told nothing.
+func (t *Transport) StartReply(ctx context.Context, in *Incoming, e *Envelope, c Completion) error {
+	to, err := replyAddress(in, e)
+	if err != nil {
+		return err
+	}
+	if e.ID == "" && e.Final && len(in.CallID) <= idLength {
+		e.ID = in.CallID
+	}
+	w := t.waiter(to)
+	w.then = c
+	o := SendOptions{Codec: in.codec, Mandatory: in.caps.Mandatory, unawaited: true}
+	if err := t.dispatch(ctx, to, e, &o, w, &w.sending, new(int), false); err != nil {
+		w.then = nil
+		t.waiters.Put(w)
+		return err
+	}
+	return nil
+}
+
+// replyAddress makes e a reply to in, and returns where it goes.
+func replyAddress(in *Incoming, e *Envelope) (Address, error) {
+	e.Kind, e.CallID = KindReply, in.CallID
+	if in.ReplyTo == "" || in.CallID == "" {
+		return Address{}, &OpError{Op: "replying", Err: fmt.Errorf("%w: nobody waits for a reply", ErrInvalidTarget)}
+	}
+	return Address{Kind: KindReply, Direct: in.ReplyTo}, nil
 }
 
 // maxReplySends bounds how often one reply is sent.

@@ -20,6 +20,8 @@ type SendOptions struct {
 	OrderKey  string
 	Retry     int   // attempts after one that was surely not sent; 0: until ctx ends; negative: none
 	Codec     Codec // default: the transport's first
+
+	unawaited bool // see Message.Unawaited
 }
 
 // Send sends e and waits for its outcome. An empty e.ID is filled in. What was
@@ -135,7 +137,7 @@ func (t *Transport) recycle(m *Message) {
 func (t *Transport) encode(ctx context.Context, m *Message, e *Envelope, o *SendOptions, caps *Capabilities, call bool) error {
 	m.Reset()
 	m.TTL, m.Priority, m.OrderKey = o.TTL, o.Priority, o.OrderKey
-	m.Durable, m.Mandatory, m.Ensure, m.Call = o.Durable, o.Mandatory, o.Ensure, call
+	m.Durable, m.Mandatory, m.Ensure, m.Unawaited = o.Durable, o.Mandatory, o.Ensure, call || o.unawaited
 	if err := caps.allow(m); err != nil {
 		return err
 	}
@@ -220,10 +222,11 @@ func (s *sending) settle(to Address, err error) {
 	}
 }
 
-// waiter is the pooled Completion of Send.
+// waiter is the pooled Completion of Send and of StartReply.
 type waiter struct {
 	sending
 	to     Address
+	then   Completion   // told instead of who waits; nil: somebody waits
 	result chan error   // of capacity 1
 	state  atomic.Int32 // 0: pending, 1: completed, 2: abandoned
 	alarm  alarm
@@ -240,6 +243,15 @@ func (t *Transport) waiter(to Address) *waiter {
 // Complete implements Completion.
 func (w *waiter) Complete(err error) {
 	w.settle(w.to, err)
+	if then := w.then; then != nil {
+		if err == nil {
+			w.t.refuse.forget(w.to.Direct) // its owner came back
+		}
+		w.then = nil
+		w.t.waiters.Put(w)
+		then.Complete(err)
+		return
+	}
 	if w.state.CompareAndSwap(0, 1) {
 		w.result <- err
 		return

@@ -165,7 +165,7 @@ func driverCalls(b *testing.B, br *broker) func(*testing.B) error {
 	}()
 	return func(b *testing.B) error {
 		id, done := c.begin()
-		err := clientOut.Send(b.Context(), a, &messaging.Message{CorrelationID: id, ReplyTo: reply.Direct, Body: body, TTL: time.Minute, Call: true}, ignore{})
+		err := clientOut.Send(b.Context(), a, &messaging.Message{CorrelationID: id, ReplyTo: reply.Direct, Body: body, TTL: time.Minute, Unawaited: true}, ignore{})
 		if err == nil {
 			<-done
 		}

@@ -100,7 +100,7 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 	switch {
 	case to.Fanout:
 		p = c.fanout
-	case (m.Call || to.Kind == messaging.KindReply) && m.OrderKey == "" && !c.o.lasting():
+	case (m.Unawaited || to.Kind == messaging.KindReply) && m.OrderKey == "" && !c.o.lasting():
 		p = c.grouped
 	}
 	mandatory := m.Mandatory && (to.Kind != messaging.KindReply || c.o.directMandatory)

@@ -23,7 +23,7 @@ type group struct {
 }
 
 const (
-	// groupSize is how many calls, whose outcomes nobody waits for, make a
+	// groupSize is how many messages, whose outcomes nobody waits for, make a
 	// question worth while.
 	groupSize = 32
 
@@ -38,10 +38,10 @@ func newGroup(l *lane) *group {
 	return g
 }
 
-// published notes one more publish. Of a call nobody waits for the outcome.
-func (g *group) published(call bool) {
+// published notes one more publish.
+func (g *group) published(unawaited bool) {
 	n := g.l.number
-	if !call {
+	if !unawaited {
 		g.urgent = n
 	}
 	switch {

@@ -189,7 +189,7 @@ func (l *lane) publish(r route, m *messaging.Message, mandatory bool, s sent) er
 	}
 	l.number++
 	if l.group != nil {
-		l.group.published(m.Call)
+		l.group.published(m.Unawaited)
 	}
 	return nil
 }

@@ -36,24 +36,27 @@ func (Blocking) Close(context.Context) error { return nil }
 
 // Workers runs tasks on goroutines that are started when they are needed and
 // used again.
+//
+// A task is handed over through a queue. One worker is woken for it at a time, and wakes
+// the next if there is more: so short tasks that come together are done by one
+// or two workers, one after the other, and a long one holds up nobody.
 type Workers struct {
 	size  int
-	tasks chan func()   // unbuffered: a send is a worker's receive
-	slots chan struct{} // one element for each worker alive
+	slots chan struct{} // one element for each task that was taken and is not over
 	alive tracker       // the workers, and one until Close
+	quit  chan struct{} // closed under mu
 
-	mu   sync.Mutex // guards closing quit, so that no worker starts after it
-	quit chan struct{}
+	mu     sync.Mutex      // protects what follows
+	tasks  []func()        // tasks[head:] are taken and not begun
+	head   int             //
+	count  int             // of workers
+	idle   []chan struct{} // of those that rest; the last one works first, its stack is warm
+	coming bool            // a worker was woken or started, and has not looked at tasks yet
 }
 
 // NewWorkers returns an executor of n tasks at once.
 func NewWorkers(n int) *Workers {
-	w := &Workers{
-		size:  n,
-		tasks: make(chan func()),
-		slots: make(chan struct{}, n),
-		quit:  make(chan struct{}),
-	}
+	w := &Workers{size: n, slots: make(chan struct{}, n), quit: make(chan struct{})}
 	w.alive.init()
 	return w
 }
@@ -61,62 +64,120 @@ func NewWorkers(n int) *Workers {
 // Concurrency implements Executor.
 func (w *Workers) Concurrency() int { return w.size }
 
-// Execute hands task to an idle worker; if there is none it starts one, and if
-// there are enough it waits.
+// Execute hands task to a worker; if there are enough and all are at work, it
+// waits.
 func (w *Workers) Execute(ctx context.Context, task func()) error {
 	select {
-	case w.tasks <- task:
-		return nil
-	default:
-	}
-	select {
-	case w.tasks <- task:
-		return nil
 	case w.slots <- struct{}{}:
-		return w.start(task)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-w.quit:
-		return messaging.ErrClosed
+	default:
+		select {
+		case w.slots <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-w.quit:
+			return messaging.ErrClosed
+		}
 	}
-}
-
-func (w *Workers) start(task func()) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	select {
-	case <-w.quit:
+	if w.closed() {
 		<-w.slots
 		return messaging.ErrClosed
-	default:
 	}
-	w.alive.enter()
-	go w.work(task)
+	w.tasks = append(w.tasks, task)
+	w.call()
 	return nil
 }
 
+// closed reports whether Close was called. w.mu is held.
+func (w *Workers) closed() bool {
+	select {
+	case <-w.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// call has a worker come if there is something to do. If all are at work, the
+// first of them that is done looks at tasks by itself. w.mu is held.
+func (w *Workers) call() {
+	n := len(w.idle)
+	switch {
+	case w.coming || w.head == len(w.tasks):
+	case n > 0:
+		w.coming = true
+		w.idle[n-1] <- struct{}{}
+		w.idle = w.idle[:n-1]
+	case w.count < w.size:
+		w.coming = true
+		w.count++
+		w.alive.enter()
+		go w.work()
+	}
+}
+
+// next takes a task, if there is one. w.mu is held.
+func (w *Workers) next() func() {
+	if w.head == len(w.tasks) {
+		return nil
+	}
+	task := w.tasks[w.head]
+	w.tasks[w.head] = nil
+	if w.head++; w.head == len(w.tasks) {
+		w.tasks, w.head = w.tasks[:0], 0
+	}
+	w.call() // another one, for the rest
+	return task
+}
+
 // work runs tasks until Close. A task that ends its goroutine ends the worker;
-// the next Execute starts another.
-func (w *Workers) work(task func()) {
-	defer w.alive.exit()
-	defer func() { <-w.slots }()
+// another is started when it is needed.
+func (w *Workers) work() {
+	working := false
+	defer func() {
+		if working { // the task ended the goroutine
+			<-w.slots
+			w.mu.Lock()
+		}
+		w.count--
+		w.call()
+		w.mu.Unlock()
+		w.alive.exit()
+	}()
+	wake := make(chan struct{}, 1)
+	w.mu.Lock()
+	w.coming = false
 	for {
-		task()
-		select {
-		case task = <-w.tasks:
-		case <-w.quit:
+		if task := w.next(); task != nil {
+			w.mu.Unlock()
+			working = true
+			task()
+			<-w.slots
+			w.mu.Lock()
+			working = false
+			continue
+		}
+		if w.closed() {
 			return
 		}
+		w.idle = append(w.idle, wake)
+		w.mu.Unlock()
+		<-wake
+		w.mu.Lock()
+		w.coming = false
 	}
 }
 
 // Close may be called again, and concurrently.
 func (w *Workers) Close(ctx context.Context) error {
 	w.mu.Lock()
-	select {
-	case <-w.quit:
-	default:
+	if !w.closed() {
 		close(w.quit)
+		for _, wake := range w.idle {
+			wake <- struct{}{}
+		}
+		w.idle = nil
 		w.alive.exit()
 	}
 	w.mu.Unlock()

@@ -38,7 +38,8 @@ func recovered(next Invoker) Invoker {
 			}
 		}()
 		if err = next(ctx, ns); err != nil {
-			_, _ = err.Error(), errors.Is(err, ErrRequeue)
+			var p *PanicError // what is asked of it later: its methods may panic, too
+			_, _, _ = err.Error(), errors.Is(err, ErrRequeue), errors.As(err, &p)
 		}
 		return err
 	}

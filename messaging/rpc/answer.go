@@ -16,7 +16,8 @@ import (
 // whose address is not there.
 const maxLateReplies = 256
 
-// answer sends the reply, and reports whether that is over. If the caller's
+// answer sends the reply, and reports whether that is over. With AckEarly the
+// worker does not wait for its outcome. If the caller's
 // address is not there, it may be reconnecting, but a stranger can make up any
 // number of such addresses: so the waiting is done by a goroutine, not by the
 // worker, which then concludes the request too.
@@ -24,10 +25,54 @@ func (j *job) answer() bool {
 	ctx := &j.req.reply
 	ctx.Init(j.session.Plain, j.patience())
 	defer ctx.End(nil)
-	err := j.reply(ctx, j.server.transport.ReplyOnce)
+	j.holders.Store(1)
+	if j.server.opts.Ack == AckEarly {
+		j.holders.Store(2)
+		err := j.server.transport.StartReply(ctx, j.in, j.reply(), j)
+		if err == nil {
+			j.leave()
+			return false
+		}
+		j.holders.Store(1)
+		if !errors.Is(err, messaging.ErrOutcomeUnknown) {
+			return j.replied(ctx, err)
+		}
+	}
+	return j.replied(ctx, j.server.transport.ReplyOnce(ctx, j.in, j.reply()))
+}
+
+// Complete implements messaging.Completion: it is told the outcome of a reply for
+// which nobody waits.
+func (j *job) Complete(err error) {
+	if err == nil {
+		j.leave()
+		return
+	}
+	go func() { // the driver is not to wait, and to log may take long
+		ctx, cancel := context.WithDeadline(j.session.Plain, j.patience())
+		defer cancel()
+		if errors.Is(err, messaging.ErrOutcomeUnknown) {
+			err = j.server.transport.ReplyOnce(ctx, j.in, j.reply())
+		}
+		if j.replied(ctx, err) {
+			j.leave()
+		}
+	}()
+}
+
+// leave concludes the request when both have left, who sent the reply and who is
+// told its outcome: the one may be told before the other has returned.
+func (j *job) leave() {
+	if j.holders.Add(-1) == 0 {
+		j.conclude()
+	}
+}
+
+// replied handles the outcome of the reply, and reports whether that is over.
+func (j *job) replied(ctx context.Context, err error) bool {
 	if errors.Is(err, messaging.ErrTooLarge) && j.err == nil {
 		j.err = fmt.Errorf("the result cannot be sent: %w", messaging.ErrTooLarge)
-		err = j.reply(ctx, j.server.transport.ReplyOnce)
+		err = j.server.transport.ReplyOnce(ctx, j.in, j.reply())
 	}
 	if errors.Is(err, messaging.ErrNoRoute) && !errors.Is(err, messaging.ErrReplyRefused) {
 		select {
@@ -37,8 +82,8 @@ func (j *job) answer() bool {
 				defer func() { <-s.late }()
 				ctx, cancel := context.WithDeadline(j.session.Plain, j.patience())
 				defer cancel()
-				j.delivered(j.reply(ctx, s.transport.Reply))
-				j.conclude()
+				j.delivered(s.transport.Reply(ctx, j.in, j.reply()))
+				j.leave()
 			}()
 			return false
 		default: // too many wait already
@@ -71,8 +116,8 @@ func (j *job) patience() time.Time {
 	return time.Now().Add(DefaultTimeout)
 }
 
-// reply sends the result or the failure.
-func (j *job) reply(ctx context.Context, send func(context.Context, *messaging.Incoming, *messaging.Envelope) error) error {
+// reply returns the result or the failure.
+func (j *job) reply() *messaging.Envelope {
 	j.answered = messaging.Envelope{Final: true, Body: j.result}
 	if j.err != nil {
 		j.answered.Failed = true
@@ -80,5 +125,5 @@ func (j *job) reply(ctx context.Context, send func(context.Context, *messaging.I
 	} else if len(j.result) == 0 {
 		j.answered.Body = json.RawMessage("null")
 	}
-	return send(ctx, j.in, &j.answered)
+	return &j.answered
 }

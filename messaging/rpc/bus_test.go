@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -29,6 +30,7 @@ type tap struct {
 	messaging.Driver
 	sent chan messaging.Message          // nil: not wanted
 	caps func(c *messaging.Capabilities) // nil: the driver's
+	lose *atomic.Int32                   // nil: none; so many replies do not arrive, and their outcome is unknown
 }
 
 func (d *tap) Dial(ctx context.Context, ep messaging.Endpoint) (messaging.Conn, error) {
@@ -47,6 +49,10 @@ type tapConn struct {
 func (c *tapConn) Send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
 	if c.tap.sent != nil {
 		c.tap.sent <- *m
+	}
+	if to.Kind == messaging.KindReply && c.tap.lose != nil && c.tap.lose.Add(-1) >= 0 {
+		go done.Complete(messaging.ErrOutcomeUnknown)
+		return nil
 	}
 	return c.Conn.Send(ctx, to, m, done)
 }
@@ -87,7 +93,7 @@ func (b *bus) open() *messaging.Transport {
 	registry := messaging.Registry{"fake": func(_ *messaging.URL, opts *messaging.Options) (messaging.Driver, []messaging.Codec, error) {
 		d := b.broker.Driver(opts)
 		if b.tap != nil {
-			d = &tap{d, b.tap.sent, b.tap.caps}
+			d = &tap{d, b.tap.sent, b.tap.caps, b.tap.lose}
 		}
 		return d, []messaging.Codec{b.codec}, nil
 	}}

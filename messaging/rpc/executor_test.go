@@ -44,6 +44,38 @@ func TestWorkersBoundAndReuse(t *testing.T) {
 	})
 }
 
+// One worker is enough for tasks that come one after the other, and two tasks that
+// come together do not wait for each other.
+func TestWorkersAreStartedWhenTheyAreNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := rpc.Workers(64)
+		before := runtime.NumGoroutine()
+		run := func(task func()) {
+			t.Helper()
+			if err := w.Execute(t.Context(), task); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 10 {
+			run(func() {})
+			synctest.Wait()
+		}
+		if n := runtime.NumGoroutine() - before; n != 1 {
+			t.Errorf("%d goroutines, want 1", n)
+		}
+		met := make(chan struct{})
+		run(func() { met <- struct{}{} })
+		run(func() { <-met })
+		synctest.Wait()
+		if n := runtime.NumGoroutine() - before; n != 2 {
+			t.Errorf("%d goroutines, want 2", n)
+		}
+		if err := w.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestWorkersWaitForRoomUnderContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := rpc.Workers(1)

@@ -30,6 +30,7 @@ type job struct {
 	result   json.RawMessage
 	err      error
 	answered messaging.Envelope
+	holders  atomic.Int32 // of the job, while its reply is under way
 }
 
 // request is what belongs to one request alone, in one allocation.
