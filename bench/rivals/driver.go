@@ -69,7 +69,10 @@ func (y driver) Dial(ctx context.Context, s *bench.Spec) (bench.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &driverClient{Conn: conn, pending: newPending(), call: s.Pattern == bench.Call, to: topicOf(s), body: make([]byte, s.Size)}
+	c := &driverClient{
+		Conn: conn, pending: newPending(), call: s.Pattern == bench.Call, to: topicOf(s),
+		message: messaging.Message{Body: make([]byte, s.Size)},
+	}
 	if !c.call {
 		return c, nil
 	}
@@ -95,18 +98,18 @@ func (y driver) Dial(ctx context.Context, s *bench.Spec) (bench.Client, error) {
 type driverClient struct {
 	messaging.Conn
 	*pending
-	call bool
-	to   messaging.Address
-	body []byte
+	call    bool
+	to      messaging.Address
+	message messaging.Message // of all one-way sends: Send only reads it
 }
 
 // Do implements bench.Client.
 func (c *driverClient) Do(ctx context.Context) error {
 	if !c.call {
-		return c.Send(ctx, c.to, &messaging.Message{Body: c.body}, nil)
+		return c.Send(ctx, c.to, &c.message, nil)
 	}
 	return c.do(func(id uint64) error {
-		return c.Send(ctx, c.to, &messaging.Message{CorrelationID: strconv.FormatUint(id, 10), ReplyTo: "here", Body: c.body}, nothing{})
+		return c.Send(ctx, c.to, &messaging.Message{CorrelationID: strconv.FormatUint(id, 10), ReplyTo: "here", Body: c.message.Body}, nothing{})
 	})
 }
 
