@@ -235,7 +235,7 @@ func (cl *client) join(cd *candidate, lk *link.Link, hello *proto.HelloBody) (*p
 	p.name, p.host, p.most = hello.Name, cd.name(), int64(min(hello.MaxMessage, 1<<40))
 	p.link, p.number, p.up = lk, cl.c.number(linkRef{peer: p, link: lk}), true
 	p.seq, p.acked = 0, 0
-	p.unsettled, p.calls = map[uint64]*parcel{}, map[string]call{}
+	p.unsettled, p.calls = ledger{}, map[string]call{}
 	if cd.broken != p {
 		cd.abandon(&told)
 	}

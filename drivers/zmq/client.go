@@ -32,7 +32,6 @@ type client struct {
 	order      uint64        // of the last parcel
 	lost       int           // parcels that were accepted and given up, not logged yet
 	changed    chan struct{} // closed and replaced when members or candidates have changed
-	scratch    []byte        // for frames
 }
 
 func newClient(c *conn) *client {

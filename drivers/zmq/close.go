@@ -69,7 +69,7 @@ func (cl *client) drain(ctx context.Context) {
 // busy reports whether there is something to wait for. mu is held.
 func (cl *client) busy() bool {
 	for _, p := range cl.peers {
-		for _, x := range p.unsettled {
+		for x := range p.unsettled.all {
 			if !x.accepted {
 				return true
 			}

@@ -16,8 +16,8 @@ import (
 // lost or gives it back. client.mu guards all that changes.
 type parcel struct {
 	pool    *pool
-	data    []byte    // properties, then body
-	props   int       // where the body begins
+	data    []byte    // its frames, as they are written; those of a fanout share it
+	size    int       // of the body
 	expires time.Time // zero: never
 	call    string    // of a call: its id and where its reply goes
 	replyTo string
@@ -41,13 +41,14 @@ type parcel struct {
 // fill makes a new parcel of a message.
 func (p *parcel) fill(m *messaging.Message, done messaging.Completion) {
 	p.done = done
-	size := 64 + len(m.ID) + len(m.CorrelationID) + len(m.ReplyTo) + len(m.ContentType) + len(m.ContentEncoding) + len(m.Body)
-	for i := range m.Headers {
-		size += 6 + len(m.Headers[i].Key) + len(m.Headers[i].Value)
-	}
-	p.data = proto.AppendProps(slices.Grow(p.data[:0], size), "", m)
-	p.props = len(p.data)
-	p.data = append(p.data, m.Body...)
+	props := proto.PropsSize("", m)
+	b := slices.Grow(p.data[:0], headFrame+props+len(m.Body)+2*link.MaxFrameHeader)
+	b = link.AppendFrameHeader(b, proto.HeadSize, true)
+	b = append(b, noHead[:]...) // send knows it
+	b = link.AppendFrameHeader(b, props, true)
+	b = proto.AppendProps(b, "", m)
+	b = link.AppendFrameHeader(b, len(m.Body), false)
+	p.data, p.size = append(b, m.Body...), len(m.Body)
 	if m.TTL > 0 {
 		p.expires = time.Now().Add(m.TTL)
 	}
@@ -56,9 +57,19 @@ func (p *parcel) fill(m *messaging.Message, done messaging.Completion) {
 	}
 }
 
+// headFrame is the size of the first frame, its header included.
+const headFrame = 2 + proto.HeadSize
+
+var noHead [proto.HeadSize]byte
+
+// address writes the head of the parcel into its frames.
+func (p *parcel) address(h *proto.Head) {
+	h.Append(p.data[headFrame-proto.HeadSize : headFrame-proto.HeadSize])
+}
+
 // copyFor returns a parcel of the same message for another pool or member.
 func (p *parcel) copyFor(whole *fanout) *parcel {
-	return &parcel{data: p.data, props: p.props, expires: p.expires, call: p.call, replyTo: p.replyTo, whole: whole}
+	return &parcel{data: p.data, size: p.size, expires: p.expires, call: p.call, replyTo: p.replyTo, whole: whole}
 }
 
 // left returns the rest of the parcel's life, 0 for ever, and whether there is

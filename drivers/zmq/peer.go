@@ -29,7 +29,7 @@ type peer struct {
 	acked     uint64    // the last that it has received
 	heard     time.Time // when it last received something or, if nothing was on its way, was sent something
 	mute      bool      // it has not received anything for a while, and should have
-	unsettled map[uint64]*parcel
+	unsettled ledger
 	kept      []*parcel // unsettled ones of the lost link, which may be sent again
 	calls     map[string]call
 }
@@ -40,10 +40,6 @@ type call struct {
 	expires time.Time // zero: never
 }
 
-// large is from which size on a body is not copied once more to be written with
-// its frames.
-const large = 16 << 10
-
 // window reports whether another request may be sent before earlier ones were
 // received.
 func (p *peer) window() bool { return p.seq-p.acked < uint64(p.client.c.window) }
@@ -51,10 +47,9 @@ func (p *peer) window() bool { return p.seq-p.acked < uint64(p.client.c.window) 
 // send sends a parcel to a member. It returns false when the link broke: then
 // nothing was sent. client.mu is held.
 func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
-	body := x.data[x.props:]
-	if p.most > 0 && int64(len(body)) > p.most {
+	if p.most > 0 && int64(x.size) > p.most {
 		x.complete(told, m.name(), messaging.ErrRejected,
-			fmt.Errorf("%w: %d bytes, %s takes %d", messaging.ErrTooLarge, len(body), p.host, p.most))
+			fmt.Errorf("%w: %d bytes, %s takes %d", messaging.ErrTooLarge, x.size, p.host, p.most))
 		x.release()
 		return true
 	}
@@ -77,21 +72,13 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 			}
 		}
 	}
-	b := head.Append(link.AppendFrameHeader(p.client.scratch[:0], proto.HeadSize, true))
-	b = link.AppendFrame(b, x.data[:x.props], true)
-	b = link.AppendFrameHeader(b, len(body), false)
-	if len(body) <= large {
-		b, body = append(b, body...), nil
-	}
+	x.address(&head)
 	var err error
 	if x.done != nil { // somebody waits for it
-		err = p.link.Append(b, body)
+		err = p.link.Append(x.data)
 		told.kick(p.link)
 	} else {
-		err = p.link.Write(b, body)
-	}
-	if cap(b) <= keepScratch {
-		p.client.scratch = b
+		err = p.link.Write(x.data)
 	}
 	if err != nil {
 		p.up = false // its reader tells why
@@ -104,16 +91,13 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 	m.rooms, m.full = rooms, full
 	m.outstanding++
 	x.member, x.seq = m, p.seq
-	p.unsettled[p.seq] = x
+	p.unsettled.put(x)
 	if x.call != "" {
 		p.calls[x.call] = call{x.replyTo, x.expires}
 	}
 	x.release()
 	return true
 }
-
-// keepScratch bounds the buffers that are kept for the next frames.
-const keepScratch = 64 << 10
 
 // command writes a message of one frame. client.mu is held.
 func (p *peer) command(h proto.Head) {
@@ -149,11 +133,13 @@ func (p *peer) drop(number uint32, closed bool, told *outcomes) {
 		return
 	}
 	var unsettled []*parcel
-	for seq, x := range p.unsettled {
+	for x := range p.unsettled.all {
 		if x.member.source.Number == number {
-			delete(p.unsettled, seq)
 			unsettled = append(unsettled, x)
 		}
+	}
+	for _, x := range unsettled {
+		p.unsettled.take(x.seq)
 	}
 	p.again(unsettled, told)
 }
@@ -186,7 +172,7 @@ func (p *peer) received(seq uint64, told *outcomes) error {
 	full := !p.window()
 	for p.acked < seq {
 		p.acked++
-		if x := p.unsettled[p.acked]; x != nil {
+		if x := p.unsettled.find(p.acked); x != nil {
 			x.complete(told, "", nil, nil)
 		}
 	}
@@ -201,11 +187,10 @@ func (p *peer) received(seq uint64, told *outcomes) error {
 
 // settled notes what became of a request. client.mu is held.
 func (p *peer) settled(seq uint64, o proto.Outcome, told *outcomes) {
-	x := p.unsettled[seq]
+	x := p.unsettled.take(seq)
 	if x == nil {
 		return
 	}
-	delete(p.unsettled, seq)
 	m := x.member
 	m.outstanding--
 	switch o {
@@ -268,7 +253,7 @@ func (p *peer) lose(why error, told *outcomes) (lost map[string]call) {
 	p.up = false
 	lost = p.calls
 	p.calls = map[string]call{}
-	for _, x := range p.unsettled {
+	for x := range p.unsettled.all {
 		m := x.member
 		name := m.name()
 		switch {
@@ -284,7 +269,7 @@ func (p *peer) lose(why error, told *outcomes) (lost map[string]call) {
 			p.kept = append(p.kept, x)
 		}
 	}
-	p.unsettled = map[uint64]*parcel{}
+	p.unsettled = ledger{}
 	slices.SortFunc(p.kept, func(a, b *parcel) int { return int(int64(a.order - b.order)) })
 	for _, m := range p.members {
 		m.outstanding, m.rooms, m.full = 0, 0, false

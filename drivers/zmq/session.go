@@ -51,6 +51,13 @@ const (
 	patientTime = time.Second
 )
 
+// large is from which size on a body is not copied once more to be written with
+// its frames.
+const large = 16 << 10
+
+// keepScratch bounds the buffers that are kept for the next frames.
+const keepScratch = 64 << 10
+
 // greet exchanges greetings.
 func (ss *session) greet() (*proto.HelloBody, error) {
 	o := &ss.server.c.o.link

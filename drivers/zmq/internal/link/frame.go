@@ -17,6 +17,9 @@ const (
 	flagCommand = 4
 )
 
+// MaxFrameHeader bounds what AppendFrameHeader appends.
+const MaxFrameHeader = 9
+
 // AppendFrame appends a frame of a message.
 func AppendFrame(b, content []byte, more bool) []byte {
 	return append(AppendFrameHeader(b, len(content), more), content...)

@@ -13,20 +13,21 @@ const MaxProps = 1 << 20
 // Fits reports whether the properties of m, and the reply address to, can be
 // encoded.
 func Fits(to string, m *messaging.Message) bool {
-	size := 0
-	for _, s := range [...]string{to, m.ID, m.CorrelationID, m.ReplyTo, m.ContentType, m.ContentEncoding} {
-		if len(s) > math.MaxUint16 {
-			return false
-		}
-		size += 2 + len(s)
+	longest := max(len(to), len(m.ID), len(m.CorrelationID), len(m.ReplyTo), len(m.ContentType), len(m.ContentEncoding))
+	for i := range m.Headers {
+		longest = max(longest, len(m.Headers[i].Key))
 	}
-	for _, h := range m.Headers {
-		if len(h.Key) > math.MaxUint16 {
-			return false
-		}
-		size += 6 + len(h.Key) + len(h.Value)
+	return longest <= math.MaxUint16 && len(m.Headers) <= math.MaxUint16 && PropsSize(to, m) <= MaxProps
+}
+
+// PropsSize returns the size of what AppendProps appends.
+func PropsSize(to string, m *messaging.Message) int {
+	const fixed = 6*2 + 1 + 2 // lengths, priority, number of headers
+	size := fixed + len(to) + len(m.ID) + len(m.CorrelationID) + len(m.ReplyTo) + len(m.ContentType) + len(m.ContentEncoding)
+	for i := range m.Headers {
+		size += 2 + len(m.Headers[i].Key) + 4 + len(m.Headers[i].Value)
 	}
-	return size+3 <= MaxProps && len(m.Headers) <= math.MaxUint16
+	return size
 }
 
 // AppendProps appends the second frame of a Request, where to is empty, or of a
