@@ -44,7 +44,7 @@ func (p *parcel) fill(m *messaging.Message, done messaging.Completion) {
 	props := proto.PropsSize("", m)
 	b := slices.Grow(p.data[:0], headFrame+props+len(m.Body)+2*link.MaxFrameHeader)
 	b = link.AppendFrameHeader(b, proto.HeadSize, true)
-	b = append(b, noHead[:]...) // send knows it
+	b = append(b, make([]byte, proto.HeadSize)...) // send knows it
 	b = link.AppendFrameHeader(b, props, true)
 	b = proto.AppendProps(b, "", m)
 	b = link.AppendFrameHeader(b, len(m.Body), false)
@@ -59,8 +59,6 @@ func (p *parcel) fill(m *messaging.Message, done messaging.Completion) {
 
 // headFrame is the size of the first frame, its header included.
 const headFrame = 2 + proto.HeadSize
-
-var noHead [proto.HeadSize]byte
 
 // address writes the head of the parcel into its frames.
 func (p *parcel) address(h *proto.Head) {
