@@ -198,12 +198,17 @@ func (t *Transport) ReplyOnce(ctx context.Context, in *Incoming, e *Envelope) er
 	}
 	err = t.sendReply(ctx, to, e, &SendOptions{Codec: in.codec, Mandatory: in.caps.Mandatory})
 	e.ID = given
+	return t.replied(to, err)
+}
+
+// replied notes the outcome of a reply for those which follow, and returns it.
+func (t *Transport) replied(to Address, err error) error {
 	switch {
 	case err == nil:
-		t.refuse.forget(in.ReplyTo) // its owner came back
+		t.refuse.forget(to.Direct) // its owner came back
 	case errors.Is(err, ErrReplyRefused): // the driver knows that the address does not come back
 		t.count.replyRefused.Add(1)
-	case errors.Is(err, ErrNoRoute) && t.refuse.has(in.ReplyTo):
+	case errors.Is(err, ErrNoRoute) && t.refuse.has(to.Direct):
 		return t.refused(to)
 	}
 	return err

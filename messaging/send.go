@@ -244,11 +244,9 @@ func (t *Transport) waiter(to Address) *waiter {
 func (w *waiter) Complete(err error) {
 	w.settle(w.to, err)
 	if then := w.then; then != nil {
-		if err == nil {
-			w.t.refuse.forget(w.to.Direct) // its owner came back
-		}
+		t, err := w.t, w.t.replied(w.to, err)
 		w.then = nil
-		w.t.waiters.Put(w)
+		t.waiters.Put(w)
 		then.Complete(err)
 		return
 	}

@@ -46,9 +46,9 @@ type Workers struct {
 	alive tracker       // the workers, and one until Close
 	quit  chan struct{} // closed under mu
 
-	mu     sync.Mutex      // protects what follows
-	tasks  []func()        // tasks[head:] are taken and not begun
-	head   int             //
+	mu     sync.Mutex // protects what follows
+	tasks  []func()   // tasks[head:] are taken and not begun
+	head   int
 	count  int             // of workers
 	idle   []chan struct{} // of those that rest; the last one works first, its stack is warm
 	coming bool            // a worker was woken or started, and has not looked at tasks yet

@@ -17,10 +17,10 @@ import (
 const maxLateReplies = 256
 
 // answer sends the reply, and reports whether that is over. With AckEarly the
-// worker does not wait for its outcome. If the caller's
-// address is not there, it may be reconnecting, but a stranger can make up any
-// number of such addresses: so the waiting is done by a goroutine, not by the
-// worker, which then concludes the request too.
+// worker does not wait for its outcome. If the caller's address is not there, it
+// may be reconnecting, but a stranger can make up any number of such addresses: so
+// the waiting is done by a goroutine, not by the worker, which then concludes the
+// request too.
 func (j *job) answer() bool {
 	ctx := &j.req.reply
 	ctx.Init(j.session.Plain, j.patience())
