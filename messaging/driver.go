@@ -27,8 +27,17 @@ type Driver interface {
 
 	// SingleConn reports whether one Conn serves a whole Transport, sending and
 	// listening alike, and reaches all of Endpoint.Hosts at once, as brokerless
-	// drivers do. Else the core never sends and listens on the same Conn.
+	// drivers do. Else the core never sends and listens on the same Conn, unless
+	// the driver is a Sharer.
 	SingleConn() bool
+}
+
+// Sharer is an optional ability of a Driver with a broker: if ShareConn reports
+// true, what listens shares the transport's first Conn for sending. It does not
+// change. A driver asks its user: a broker that stops reading from Conns which
+// send does not read their acknowledgements then, either.
+type Sharer interface {
+	ShareConn() bool
 }
 
 // Endpoint says where and as whom to dial.

@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -85,12 +86,8 @@ func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, e
 
 // open returns the connection to listen on.
 func (s *Stream) open(ctx context.Context, pause, first bool) (Conn, error) {
-	if s.t.driver.SingleConn() {
-		c, err := s.t.pool.get(ctx, "", 0)
-		if err != nil {
-			return nil, err
-		}
-		return c.Conn, nil
+	if s.t.shares {
+		return s.share(ctx)
 	}
 	c, err := s.dialer.dial(ctx, pause, !first, func(err error) bool {
 		s.tellFailing(err)
@@ -102,10 +99,24 @@ func (s *Stream) open(ctx context.Context, pause, first bool) (Conn, error) {
 	return c, err
 }
 
-// release ends a generation's connection. One that is the whole transport's
-// lives on without the listener.
+// share returns the connection that the transport sends with.
+func (s *Stream) share(ctx context.Context) (Conn, error) {
+	for {
+		c, err := s.t.pool.slots[0].get(ctx, 1)
+		switch {
+		case err == nil:
+			return c.Conn, nil
+		case ctx.Err() != nil, isPermanent(err), errors.Is(err, ErrClosed):
+			return nil, err
+		}
+		s.tellFailing(err)
+	}
+}
+
+// release ends a generation's connection. One that is shared lives on without the
+// listener.
 func (s *Stream) release(ctx context.Context, g *generation) {
-	if s.t.driver.SingleConn() {
+	if s.t.shares {
 		if g.listener != nil {
 			_ = g.listener.Close(ctx) // Stream.Close has told why it failed
 		}
@@ -166,7 +177,7 @@ func (s *Stream) keep() {
 		ctx, cancel := context.WithTimeout(s.work, lostConnTime)
 		s.release(ctx, g)
 		cancel()
-		if !s.t.driver.SingleConn() { // else it is the pool's, which tells
+		if !s.t.shares { // else it is the pool's, which tells
 			s.t.connLost("a listening connection", why)
 		}
 		n, err := s.connect(s.work, true, false)

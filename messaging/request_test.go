@@ -277,23 +277,27 @@ func TestCloseEndsCalls(t *testing.T) {
 }
 
 func TestRequestWhileTheReplyListenerCannotOpen(t *testing.T) {
-	t.Run("refused", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+	for name, shares := range map[string]bool{"a connection each": false, "shared connection": true} {
+		t.Run(name, func(t *testing.T) {
 			refused := errors.New("connection refused")
-			s := &script{dial: func(int, Endpoint) error { return fmt.Errorf("%w: %w", ErrConnect, refused) }}
-			tr := s.open(t, "script://host", nil)
-			_, err := tr.Request(within(t, 5*time.Second), topic, &Envelope{}, nil)
-			wantIs(t, err, ErrNotSent, ErrConnect, context.DeadlineExceeded, refused)
+			for _, tt := range []struct {
+				dial error
+				want []error
+			}{
+				{refused, []error{ErrNotSent, ErrConnect, context.DeadlineExceeded, refused}},
+				{ErrAuth, []error{ErrNotSent, ErrAuth}},
+			} {
+				t.Run(tt.dial.Error(), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						s := &script{shares: shares, dial: func(int, Endpoint) error { return fmt.Errorf("%w: %w", ErrConnect, tt.dial) }}
+						tr := s.open(t, "script://host", nil)
+						_, err := tr.Request(within(t, 5*time.Second), topic, &Envelope{}, nil)
+						wantIs(t, err, tt.want...)
+					})
+				})
+			}
 		})
-	})
-	t.Run("permission", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s := &script{dial: func(int, Endpoint) error { return fmt.Errorf("%w: %w", ErrConnect, ErrAuth) }}
-			tr := s.open(t, "script://host", nil)
-			_, err := tr.Request(within(t, 5*time.Second), topic, &Envelope{}, nil)
-			wantIs(t, err, ErrNotSent, ErrAuth)
-		})
-	})
+	}
 }
 
 func TestReplyToAnAddressThatIsGone(t *testing.T) {

@@ -23,6 +23,7 @@ type script struct {
 	listen func(n int, sub Subscription) (string, error)               // the reply address; nil: the wanted one
 	caps   Capabilities
 	single bool
+	shares bool
 
 	stopTakes  time.Duration // of listeners
 	closeTakes time.Duration // of connections
@@ -38,6 +39,7 @@ var allCaps = Capabilities{
 }
 
 func (s *script) SingleConn() bool { return s.single }
+func (s *script) ShareConn() bool  { return s.shares }
 
 func (s *script) Dial(ctx context.Context, ep Endpoint) (Conn, error) {
 	if _, err := ep.Credentials(ctx); err != nil {

@@ -79,7 +79,8 @@ func (g *generation) lost() error {
 // on arrive. It waits for a connection, and tries again, until ctx ends; a
 // permanent failure (ErrAuth, a *PreconditionError) ends it at once. An empty
 // sub.Instance and a zero sub.Prefetch are filled in. The transport never
-// sends and listens on one connection, unless its driver needs that.
+// sends and listens on one connection, unless its driver needs that or its user
+// wants it (see Sharer).
 func (t *Transport) Listen(ctx context.Context, sub Subscription) (*Stream, error) {
 	s, err := t.listen(ctx, sub, streamHooks{})
 	if err != nil {

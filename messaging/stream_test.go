@@ -393,33 +393,69 @@ func TestStreamStopsWhileItReconnects(t *testing.T) {
 	})
 }
 
-// With a driver of one connection for everything, its streams and sends share
-// it, and a stream does not close it.
-func TestSingleConn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &script{single: true}
-		tr := s.open(t, "script://a:1,b:2", nil)
-		st := listen(t, tr)
-		if err := tr.Send(t.Context(), topic, &Envelope{}, nil); err != nil {
-			t.Fatal(err)
-		}
-		if err := st.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := tr.Send(t.Context(), topic, &Envelope{}, nil); err != nil {
-			t.Fatal(err)
-		}
-		st = listen(t, tr)
-		s.conn(0).cut()
-		elapse(time.Second)
-		s.listener().deliver(&Envelope{ID: "x"})
-		if _, err := st.Poll(within(t, time.Second)); err != nil {
-			t.Error(err)
-		}
-		if n := s.dialled(); n != 2 {
-			t.Errorf("dialled %d times, want 2", n)
-		}
-	})
+// With a driver of one connection for everything, or one whose user wants that,
+// its streams and sends share it, and a stream does not close it.
+func TestSharedConn(t *testing.T) {
+	for name, s := range map[string]*script{"single": {single: true}, "shares": {shares: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := s.open(t, "script://a:1,b:2", nil)
+				st := listen(t, tr)
+				if err := tr.Send(t.Context(), topic, &Envelope{}, nil); err != nil {
+					t.Fatal(err)
+				}
+				if err := st.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if err := tr.Send(t.Context(), topic, &Envelope{}, nil); err != nil {
+					t.Fatal(err)
+				}
+				st = listen(t, tr)
+				s.conn(0).cut()
+				elapse(10 * time.Second)
+				s.listener().deliver(&Envelope{ID: "x"})
+				if _, err := st.Poll(within(t, time.Second)); err != nil {
+					t.Error(err)
+				}
+				if n := s.dialled(); n != 2 {
+					t.Errorf("dialled %d times, want 2", n)
+				}
+				if n := tr.Stats().ConnsLost; n != 1 {
+					t.Errorf("lost %d connections, want 1", n)
+				}
+			})
+		})
+	}
+}
+
+// A stream that shares its connection is patient when that cannot be opened again,
+// whatever the reason, and leaves other connections for sending alone.
+func TestSharedConnComesBack(t *testing.T) {
+	for name, why := range map[string]error{"refused": ErrConnect, "credentials": ErrAuth} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{shares: true}
+				st := listen(t, s.open(t, "script://host", nil))
+				s.mu.Lock()
+				s.dial = func(n int, _ Endpoint) error {
+					if n < 6 {
+						return fmt.Errorf("%w: %w", ErrConnect, why)
+					}
+					return nil
+				}
+				s.mu.Unlock()
+				s.conn(0).cut()
+				elapse(time.Minute)
+				s.listener().deliver(&Envelope{ID: "x"})
+				if _, err := st.Poll(within(t, time.Second)); err != nil {
+					t.Error(err)
+				}
+				if n := s.dialled(); n != 6 {
+					t.Errorf("dialled %d times, want 6", n)
+				}
+			})
+		})
+	}
 }
 
 // The second of two concurrent Closes waits for the first, but no longer than

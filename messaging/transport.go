@@ -19,6 +19,7 @@ import (
 // built on it. It is safe for concurrent use. Close it in the end.
 type Transport struct {
 	driver Driver
+	shares bool    // what listens uses the first connection for sending
 	codecs []Codec // the first is for sending
 	url    *URL
 	opts   *Options // with defaults
@@ -70,6 +71,8 @@ func NewTransport(d Driver, codecs []Codec, u *URL, opts *Options) (*Transport, 
 	t.life, t.end = context.WithCancel(context.Background()) //nolint:forbidigo // nobody's ctx lives as long as the transport
 	t.messages.New = func() any { return new(Message) }
 	t.waiters.New = func() any { return &waiter{result: make(chan error, 1)} }
+	sharer, ok := d.(Sharer)
+	t.shares = d.SingleConn() || ok && sharer.ShareConn()
 	t.pool = newPool(t)
 	t.calls = newCallTable(t)
 	t.refuse = newRefusals()

@@ -64,6 +64,12 @@ func TestConformancePrivateQueues(t *testing.T) {
 	}
 }
 
+// TestConformanceSharedConnection proves that listening and sending can share a
+// connection.
+func TestConformanceSharedConnection(t *testing.T) {
+	conformance.RunWith(t, harness(t, newBroker(t), "share_connection=true"), conformance.Options{Volume: 0.1})
+}
+
 // describes compares the documentation with a run, unless it was one of chosen
 // cases only.
 func describes(t *testing.T, column string, r *conformance.Report) {

@@ -43,7 +43,10 @@ type driver struct {
 	maxBody int64 // Options.MaxMessage
 }
 
-var _ messaging.Driver = (*driver)(nil)
+var (
+	_ messaging.Driver = (*driver)(nil)
+	_ messaging.Sharer = (*driver)(nil)
+)
 
 // Open is the messaging.Opener for "rabbit" and "rabbit+tls". It reads the
 // files that the URL's ssl_ options name, and opens no connection.
@@ -79,6 +82,9 @@ func readScheme(u *messaging.URL, r *messaging.OptionReader) string {
 // SingleConn implements messaging.Driver. A broker under a memory alarm stops
 // reading from connections that publish, so that those must not also receive.
 func (d *driver) SingleConn() bool { return false }
+
+// ShareConn implements messaging.Sharer.
+func (d *driver) ShareConn() bool { return d.o.shareConnection }
 
 // Dial implements messaging.Driver.
 func (d *driver) Dial(ctx context.Context, ep messaging.Endpoint) (messaging.Conn, error) {

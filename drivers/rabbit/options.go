@@ -42,6 +42,8 @@ type options struct {
 	login     string // empty: AMQPLAIN, or PLAIN where the broker does not offer it
 	vhost     string
 	wire      string
+
+	shareConnection bool // for sending and listening
 }
 
 const (
@@ -78,6 +80,7 @@ func readOptions(u *messaging.URL, r *messaging.OptionReader) *options {
 		heartbeat:        r.Seconds("heartbeat_timeout_threshold", time.Minute),
 		login:            r.Enum("rabbit_login_method", "", loginPlain, loginAMQPlain, loginExternal),
 		wire:             r.Enum("wire", wireOslo, wireOslo, wireNative),
+		shareConnection:  r.Bool("share_connection", false),
 		vhost:            "/",
 	}
 	if u.VirtualHost != "" {

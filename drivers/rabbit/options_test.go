@@ -27,6 +27,7 @@ func TestOpen(t *testing.T) {
 		{"rabbit+tls://?ssl_enforce_hostname_verification=false", "oslo"},
 		{"rabbit://?ssl=1", "oslo"},
 		{"rabbit://?rabbit_stream_fanout=true&rabbit_transient_quorum_queue=true&use_queue_manager=true&rabbit_ha_queues=true", "oslo"},
+		{"rabbit://?share_connection=true", "oslo"},
 	} {
 		d, codecs, err := open(t, tt.url)
 		if err != nil {
@@ -38,6 +39,9 @@ func TestOpen(t *testing.T) {
 		}
 		if d.SingleConn() {
 			t.Errorf("%s: SingleConn", tt.url)
+		}
+		if d.(messaging.Sharer).ShareConn() != strings.Contains(tt.url, "share_connection") {
+			t.Errorf("%s: ShareConn", tt.url)
 		}
 	}
 }

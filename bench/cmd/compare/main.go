@@ -179,6 +179,10 @@ func (c *comparison) entries(spec bench.Spec) ([]bench.Entry, error) {
 		add("amqp091-best", "amqp091-best", "")
 		add("patchbay", "patchbay", "")
 		add("patchbay-native", "patchbay", "wire=native")
+		if spec.Pattern == bench.Call {
+			add("patchbay-shared", "patchbay", "share_connection=true")
+			add("patchbay-native-shared", "patchbay", "wire=native&share_connection=true")
+		}
 	}
 	if c.only == "" {
 		return entries, nil
