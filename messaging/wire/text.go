@@ -22,6 +22,14 @@ func appendString[T string | []byte](b []byte, s T) []byte {
 // appendEscaped appends what appendString does, without the quotes.
 func appendEscaped[T string | []byte](b []byte, s T) []byte {
 	for i := 0; i < len(s); {
+		start := i
+		for i < len(s) && isPlain(s[i]) {
+			i++
+		}
+		b = append(b, s[start:i]...)
+		if i == len(s) {
+			break
+		}
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
@@ -44,15 +52,14 @@ func appendEscaped[T string | []byte](b []byte, s T) []byte {
 		case '\t':
 			b = append(b, '\\', 't')
 		default:
-			if c < ' ' || c == 0x7f {
-				b = appendUnit(b, rune(c))
-			} else {
-				b = append(b, c)
-			}
+			b = appendUnit(b, rune(c))
 		}
 	}
 	return b
 }
+
+// isPlain reports whether c needs no escape in a JSON string.
+func isPlain(c byte) bool { return ' ' <= c && c < 0x7f && c != '"' && c != '\\' }
 
 // appendJSON appends JSON text, in ASCII and on one line; empty text as def.
 func appendJSON(b, text []byte, def string) []byte {
@@ -96,12 +103,15 @@ func quoteInPlace(b []byte, start int) []byte {
 	n := bytes.Count(b[start:], []byte{'"'}) + bytes.Count(b[start:], []byte{'\\'})
 	end := len(b)
 	b = slices.Grow(b, n)[:end+n]
-	for from, to := end-1, end+n-1; from < to; from, to = from-1, to-1 {
-		b[to] = b[from]
-		if b[from] == '"' || b[from] == '\\' {
-			to--
-			b[to] = '\\'
+	for n > 0 { // b[:end] is to be moved by n
+		i := end - 1
+		for b[i] != '"' && b[i] != '\\' {
+			i--
 		}
+		copy(b[i+n:], b[i:end])
+		n--
+		b[i+n] = '\\'
+		end = i
 	}
 	return b
 }
