@@ -20,6 +20,7 @@ type hooks struct {
 	caps    func(c *messaging.Capabilities)
 	send    func(ctx context.Context, c *conn, to messaging.Address, m *messaging.Message, done messaging.Completion) error
 	listen  func(sub *messaging.Subscription)
+	offer   func(deliver func(*messaging.Delivery) bool) func(*messaging.Delivery) bool // makes Subscription.Deliver
 	address func(string) string
 	poll    func(ctx context.Context, l *listener) (*messaging.Delivery, error)
 	deliver func(l *listener, d *messaging.Delivery) // changes what Poll returns
@@ -134,6 +135,11 @@ func (c *conn) Send(ctx context.Context, to messaging.Address, m *messaging.Mess
 func (c *conn) Listen(ctx context.Context, sub messaging.Subscription) (messaging.Listener, error) {
 	if c.w.listen != nil {
 		c.w.listen(&sub)
+	}
+	if c.w.offer == nil {
+		sub.Deliver = nil // so that all passes through Poll, where it can be changed
+	} else {
+		sub.Deliver = c.w.offer(sub.Deliver)
 	}
 	inner, err := c.Conn.Listen(ctx, sub)
 	if err != nil {

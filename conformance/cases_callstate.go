@@ -19,6 +19,7 @@ func callStateCases() []Case {
 		must("call_duplicate_reply_dropped", "An answer that comes twice must not become the answer to the next call.", callDuplicateReply),
 		must("call_reply_for_other_client_never_delivered", "An answer belongs to the call that it names, whoever else waits.", callOtherClient),
 		must("call_deadline_propagates_remaining", "A server that knows when its caller gives up can stop in time.", callDeadline),
+		must("call_to_busy_server_waits", "What comes while all workers are busy waits for one, whichever way it came in.", callBusy),
 		must("call_expired_request_not_executed", "Work that nobody waits for any more must not be done under load.", callExpired),
 	)
 }
@@ -278,6 +279,24 @@ func callExpired(t *trial) {
 	}
 	if !carried && !t.caps.TTL {
 		t.skipf("the wire format carries no deadline and messages cannot expire")
+	}
+}
+
+func callBusy(t *trial) {
+	_, b, topic := t.blocked(&rpc.ServerOptions{Executor: rpc.Workers(2), Prefetch: 4})
+	c := t.client(t.open(), topic)
+	t.echo(c, "connected")
+	var calls []<-chan result
+	for range 8 { // two with workers, some in the server, the others at the peer
+		calls = append(calls, t.callAsync(t.ctx, c, "block"))
+	}
+	b.waitFor(2)
+	t.pass(moment)
+	close(b.release)
+	for _, ch := range calls {
+		if r := t.await("a call to a busy server", ch); r.err != nil || r.value != "done" {
+			t.errorf("a call to a server that was busy returned %q, %v", r.value, r.err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -135,6 +136,21 @@ func receiveMutants() []mutant {
 			func() hooks {
 				return hooks{poll: func(ctx context.Context, l *listener) (*messaging.Delivery, error) {
 					return l.next(context.WithoutCancel(ctx))
+				}}
+			},
+		},
+		{
+			"refused_offer_lost", "loses a message that Deliver refuses after it took others",
+			[]string{"call_to_busy_server_waits"},
+			func() hooks {
+				return hooks{offer: func(deliver func(*messaging.Delivery) bool) func(*messaging.Delivery) bool {
+					var took atomic.Bool
+					return func(d *messaging.Delivery) bool {
+						if deliver(d) {
+							took.Store(true)
+						}
+						return took.Load()
+					}
 				}}
 			},
 		},

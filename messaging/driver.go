@@ -142,11 +142,13 @@ type Subscription struct {
 	// the receiver may have begun; what a broker does is the broker's affair.
 	AtMostOnce bool
 
-	// Deliver, of reply listeners only, may be called with each delivery instead
-	// of giving it to Poll, on the goroutine that received it: a driver for which
-	// that saves a hand-over between goroutines does so, the others ignore it.
-	// It does not block. It may be called until Close has returned.
-	Deliver func(d *Delivery)
+	// Deliver may be called with a delivery instead of giving it to Poll, on the
+	// goroutine that received it, while nothing else waits for Poll: a driver for
+	// which that saves a hand-over between goroutines does so, the others ignore
+	// it. False says that Poll shall return the delivery after all; a reply is
+	// always taken. It does not block. It may settle this delivery, and calls
+	// nothing else of the driver. It may be called until Close has returned.
+	Deliver func(d *Delivery) bool
 }
 
 // Listener receives. It belongs to its Conn and ends with it.

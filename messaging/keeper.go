@@ -68,13 +68,7 @@ func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, e
 		return nil, err
 	}
 	sub := s.sub
-	if s.hooks.received != nil {
-		sub.Deliver = func(d *Delivery) {
-			if in := s.accept(s.t.life, g, d); in != nil {
-				s.hooks.received(in)
-			}
-		}
-	}
+	sub.Deliver = func(d *Delivery) bool { return s.offer(g, d) }
 	g.listener, err = conn.Listen(ctx, sub)
 	if err != nil {
 		s.release(ctx, g)

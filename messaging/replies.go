@@ -100,7 +100,7 @@ func (r *callTable) listen(opening chan struct{}) {
 	s, err := r.t.listen(r.t.life, Subscription{
 		Reply:    "reply_" + newID(),
 		Prefetch: replyPrefetch,
-	}, streamHooks{moved: r.moved, failing: r.failing, received: r.receive})
+	}, streamHooks{moved: r.moved, failing: r.failing}, r)
 	r.mu.Lock()
 	r.stream, r.openErr, r.opening = s, err, nil
 	r.mu.Unlock()
@@ -113,9 +113,12 @@ func (r *callTable) listen(opening chan struct{}) {
 		if err != nil {
 			return
 		}
-		r.receive(in)
+		r.Take(in)
 	}
 }
+
+// Reserve implements Taker.
+func (r *callTable) Reserve() bool { return true }
 
 // moved is told by the stream that it listens at another address than before:
 // what was sent to the old one is lost, so its calls end now.
@@ -123,7 +126,11 @@ func (r *callTable) moved(from string) {
 	r.fail(fmt.Errorf("%w with its connection", ErrReplyLost), func(c *call) bool { return c.reply == from })
 }
 
-func (r *callTable) receive(in *Incoming) {
+// Take implements Taker.
+func (r *callTable) Take(in *Incoming) {
+	if in == nil {
+		return
+	}
 	t := r.t
 	if in.lost != nil {
 		r.deliver(in.CallID, event{err: fmt.Errorf("%w: %w", ErrServerLost, in.lost)}, true)

@@ -256,21 +256,20 @@ func (l *scriptListener) outcomes() []Outcome {
 }
 
 // deliver hands an envelope to whoever polls.
-func (l *scriptListener) deliver(e *Envelope) {
+func (l *scriptListener) deliver(e *Envelope) { l.in <- l.delivery(e) }
+
+// delivery returns e on its way to the listener.
+func (l *scriptListener) delivery(e *Envelope) *Delivery {
 	var m Message
 	if err := (plain{}).Encode(e, &m); err != nil {
 		panic(err)
 	}
-	l.in <- NewDelivery(m, l)
+	return NewDelivery(m, l)
 }
 
 // redeliver is deliver, marked as delivered before.
 func (l *scriptListener) redeliver(e *Envelope) {
-	var m Message
-	if err := (plain{}).Encode(e, &m); err != nil {
-		panic(err)
-	}
-	d := NewDelivery(m, l)
+	d := l.delivery(e)
 	d.Redelivered = true
 	l.in <- d
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,6 +22,7 @@ type Stream struct {
 	hooks  streamHooks
 	dialer *dialer
 	dedup  *dedup
+	taker  atomic.Pointer[Taker] // nil: Poll returns everything
 
 	work   context.Context //nolint:containedctx // the keeper's lifetime: it ends with Stop
 	cancel context.CancelFunc
@@ -42,9 +44,19 @@ type Stream struct {
 
 // streamHooks tell the reply table what it must know of its stream.
 type streamHooks struct {
-	moved    func(from string)  // the reply address is another one now
-	failing  func(err error)    // the first connection cannot be opened yet
-	received func(in *Incoming) // a message came; if nil, or the driver cannot call it, Poll returns it
+	moved   func(from string) // the reply address is another one now
+	failing func(err error)   // the first connection cannot be opened yet
+}
+
+// Taker takes messages on the goroutine that received them, which saves a
+// hand-over between goroutines. Its methods do not block, and are called
+// concurrently.
+type Taker interface {
+	// Reserve reports whether there is room for a message; Take follows then.
+	Reserve() bool
+	// Take takes the message, as Poll would return it. It is nil if none came of
+	// it after all, as of a duplicate.
+	Take(in *Incoming)
 }
 
 // generation is one connection of a stream, with what it listens with.
@@ -82,7 +94,7 @@ func (g *generation) lost() error {
 // sends and listens on one connection, unless its driver needs that or its user
 // wants it (see Sharer).
 func (t *Transport) Listen(ctx context.Context, sub Subscription) (*Stream, error) {
-	s, err := t.listen(ctx, sub, streamHooks{})
+	s, err := t.listen(ctx, sub, streamHooks{}, nil)
 	if err != nil {
 		return nil, opError("listening on", describe(&sub), err)
 	}
@@ -99,7 +111,7 @@ func describe(sub *Subscription) string {
 	return sub.Sources[0].String()
 }
 
-func (t *Transport) listen(ctx context.Context, sub Subscription, hooks streamHooks) (*Stream, error) {
+func (t *Transport) listen(ctx context.Context, sub Subscription, hooks streamHooks, taker Taker) (*Stream, error) {
 	if sub.Instance == "" {
 		sub.Instance = newID()
 	}
@@ -125,6 +137,9 @@ func (t *Transport) listen(ctx context.Context, sub Subscription, hooks streamHo
 	}
 	if kind != KindReply {
 		s.dedup = newDedup(t.opts.Dedup)
+	}
+	if taker != nil {
+		s.Offer(taker)
 	}
 	s.work, s.cancel = context.WithCancel(t.life)
 	ctx, done := t.bound(ctx)
@@ -185,6 +200,20 @@ func (s *Stream) Poll(ctx context.Context) (*Incoming, error) {
 		case <-s.gone(g):
 		}
 	}
+}
+
+// Offer has messages offered to t before they wait for Poll, where the driver can
+// do that. Poll returns those which t has no room for, and all that waited before.
+func (s *Stream) Offer(t Taker) { s.taker.Store(&t) }
+
+// offer gives a delivery to the taker, if there is one and it has room.
+func (s *Stream) offer(g *generation, d *Delivery) bool {
+	t := s.taker.Load()
+	if t == nil || !(*t).Reserve() {
+		return false
+	}
+	(*t).Take(s.accept(s.t.life, g, d))
+	return true
 }
 
 // Address returns the address at which a subscription with Reply receives over

@@ -19,7 +19,7 @@ type listener struct {
 	prefetch int
 	sources  []*source
 	inbox    *inbox.Inbox[polled]
-	deliver  func(*messaging.Delivery) // instead of the inbox; nil: none
+	deliver  func(*messaging.Delivery) bool // comes before the inbox; nil: none
 
 	started   chan struct{} // closed when start has returned
 	ended     chan struct{} // closed when Poll has nothing to give any more

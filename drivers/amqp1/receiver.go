@@ -224,8 +224,7 @@ func (r *receiver) complete(a arrival) {
 	switch l := r.s.l; {
 	case l.stopping():
 		_ = r.settle(d.Tag, released) // it was on its way
-	case l.deliver != nil:
-		l.deliver(d)
+	case l.deliver != nil && l.inbox.Len() == 0 && l.deliver(d):
 	default:
 		l.inbox.Put(polled{d, r})
 		if l.stopping() { // since that was asked

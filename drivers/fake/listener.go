@@ -17,10 +17,11 @@ type listener struct {
 	ended     chan struct{}
 	wake      chan struct{} // holds a token when a poller should look again
 
-	mu    sync.Mutex // guards the following; no lock is taken under it
-	ready fifo[prefetched]
-	err   error // why Poll returns nothing any more
-	gone  error // why nothing can be settled any more
+	mu      sync.Mutex // guards the following; no lock is taken under it
+	ready   fifo[prefetched]
+	handing bool  // hand is at work: Poll waits, so that the order remains
+	err     error // why Poll returns nothing any more
+	gone    error // why nothing can be settled any more
 }
 
 // prefetched is a delivery that nobody has polled yet.
@@ -65,6 +66,9 @@ func (l *listener) take() (*messaging.Delivery, error) {
 	if l.err != nil {
 		return nil, l.err
 	}
+	if l.handing {
+		return nil, nil
+	}
 	p, ok := l.ready.pop()
 	if !ok {
 		return nil, nil
@@ -75,15 +79,65 @@ func (l *listener) take() (*messaging.Delivery, error) {
 	return p.delivery, nil
 }
 
-// push adds a delivery. After the end it is dropped here: the message is still
-// unsettled, and goes back with the others.
-func (l *listener) push(p prefetched) {
+// push adds a delivery, and reports whether hand is to be called. After the end it
+// is dropped here: the message is still unsettled, and goes back with the others.
+func (l *listener) push(p prefetched) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err == nil {
-		l.ready.push(p)
-		l.signal()
+	if l.err != nil {
+		return false
 	}
+	l.ready.push(p)
+	switch {
+	case l.handing:
+		return false
+	case l.sub.Deliver != nil && l.ready.len() == 1:
+		l.handing = true
+		return true
+	}
+	l.signal()
+	return false
+}
+
+// hand offers to Deliver what is ready, in its order, and leaves the rest to Poll
+// when it is refused. No lock is held.
+func (l *listener) hand() {
+	for {
+		p, ok := l.next()
+		switch {
+		case !ok:
+			return
+		case l.sub.Deliver(p.delivery):
+		case l.refused(p):
+			return
+		default: // stopped meanwhile
+			p.from.giveBack(p.delivery.Tag)
+			return
+		}
+	}
+}
+
+// next returns what hand offers next. There is nothing after the end.
+func (l *listener) next() (prefetched, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, ok := l.ready.pop()
+	l.handing = ok
+	return p, ok
+}
+
+// refused puts what Deliver has refused where Poll finds it, and reports false
+// after the end.
+func (l *listener) refused(p prefetched) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.handing = false
+	if l.err != nil {
+		return false
+	}
+	l.ready.unpop(p)
+	l.signal()
+	return true
 }
 
 func (l *listener) signal() {
@@ -161,7 +215,7 @@ func (l *listener) resume() {
 	for _, c := range l.consumers {
 		c.queue.mu.Lock()
 		c.queue.pump()
-		c.queue.mu.Unlock()
+		c.queue.unlock()
 	}
 }
 
@@ -207,7 +261,9 @@ func (c *consumer) deliver(it *item, left time.Duration) {
 	c.lastTag++
 	d.Tag = c.lastTag
 	c.unsettled[d.Tag] = it
-	c.listener.push(prefetched{delivery: d, from: c})
+	if c.listener.push(prefetched{delivery: d, from: c}) {
+		c.queue.hand = append(c.queue.hand, c.listener)
+	}
 }
 
 // Settle settles a delivery. One that the broker has forgotten, because its
@@ -230,7 +286,7 @@ func (c *consumer) Settle(_ context.Context, d *messaging.Delivery, o messaging.
 func (c *consumer) settle(tag uint64, o messaging.Outcome) {
 	q := c.queue
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	it, ok := c.unsettled[tag]
 	if !ok {
 		return
@@ -260,7 +316,7 @@ func (c *consumer) cancel() {
 func (c *consumer) giveBack(tag uint64) bool {
 	q := c.queue
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	it, ok := c.unsettled[tag]
 	if !ok {
 		return false
@@ -275,7 +331,7 @@ func (c *consumer) giveBack(tag uint64) bool {
 func (c *consumer) detach() {
 	q := c.queue
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	q.detach(c)
 	for _, it := range c.unsettled {
 		q.putBack(it, true)
@@ -313,6 +369,16 @@ func (f *fifo[T]) pop() (T, bool) {
 		f.items, f.head = f.items[:0], 0
 	}
 	return v, true
+}
+
+// unpop puts back what pop returned last.
+func (f *fifo[T]) unpop(v T) {
+	if f.head == 0 {
+		f.items = slices.Insert(f.items, 0, v)
+		return
+	}
+	f.head--
+	f.items[f.head] = v
 }
 
 // drain empties the queue.

@@ -54,6 +54,23 @@ type queue struct {
 	seq         uint64
 	unusedSince time.Time // while there is no consumer
 	free        []*item
+	hand        []*listener // whose hand is to be called without the lock
+}
+
+// unlock ends what may have delivered something.
+func (q *queue) unlock() {
+	if len(q.hand) == 0 {
+		q.mu.Unlock()
+		return
+	}
+	var room [4]*listener
+	ls := append(room[:0], q.hand...)
+	clear(q.hand)
+	q.hand = q.hand[:0]
+	q.mu.Unlock()
+	for _, l := range ls {
+		l.hand()
+	}
 }
 
 // Bounds on what a queue keeps for reuse.
@@ -65,7 +82,7 @@ const (
 // publish takes in a copy of m. It returns ErrRejected when the queue is full.
 func (q *queue) publish(to messaging.Address, m *messaging.Message) error {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	if q.limit > 0 && len(q.waiting) >= q.limit {
 		return messaging.ErrRejected
 	}
@@ -154,7 +171,7 @@ func (q *queue) recycle(it *item) {
 // attach adds a consumer.
 func (q *queue) attach(c *consumer) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	q.consumers = append(q.consumers, c)
 	q.pump()
 }

@@ -18,7 +18,7 @@ type listener struct {
 	prefetch int
 	sources  []*source
 	inbox    *inbox.Inbox[polled]
-	deliver  func(*messaging.Delivery) // instead of the inbox; nil: none
+	deliver  func(*messaging.Delivery) bool // comes before the inbox; nil: none
 
 	started   chan struct{} // closed when start has returned
 	complete  bool          // start has succeeded; valid then

@@ -80,10 +80,8 @@ func (s *session) deliver(a *arrival) {
 	case s.c.caps.DeliveryCount:
 		d.Count = max(0, a.count)
 	}
-	if f := s.s.l.deliver; f != nil {
-		f(d)
-	} else {
-		s.s.l.inbox.Put(polled{d, s})
+	if l := s.s.l; l.deliver == nil || l.inbox.Len() > 0 || !l.deliver(d) {
+		l.inbox.Put(polled{d, s})
 	}
 }
 

@@ -124,7 +124,7 @@ func (l *listener) hand(d *delivery) {
 	select {
 	case <-l.ended:
 	default:
-		l.sub.Deliver(&d.message)
+		_ = l.sub.Deliver(&d.message) // a reply is always taken
 	}
 }
 

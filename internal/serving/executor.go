@@ -67,9 +67,7 @@ func (w *Workers) Concurrency() int { return w.size }
 // Execute hands task to a worker; if there are enough and all are at work, it
 // waits.
 func (w *Workers) Execute(ctx context.Context, task func()) error {
-	select {
-	case w.slots <- struct{}{}:
-	default:
+	if !w.reserve() {
 		select {
 		case w.slots <- struct{}{}:
 		case <-ctx.Done():
@@ -78,15 +76,37 @@ func (w *Workers) Execute(ctx context.Context, task func()) error {
 			return messaging.ErrClosed
 		}
 	}
+	if !w.begin(task) {
+		w.free()
+		return messaging.ErrClosed
+	}
+	return nil
+}
+
+// reserve reports whether a task can be taken without a wait: begin or free
+// follows then.
+func (w *Workers) reserve() bool {
+	select {
+	case w.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// free gives back what was reserved.
+func (w *Workers) free() { <-w.slots }
+
+// begin takes a task, for which there is room, unless Close was called.
+func (w *Workers) begin(task func()) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed() {
-		<-w.slots
-		return messaging.ErrClosed
+		return false
 	}
 	w.tasks = append(w.tasks, task)
 	w.call()
-	return nil
+	return true
 }
 
 // closed reports whether Close was called. w.mu is held.
@@ -137,7 +157,7 @@ func (w *Workers) work() {
 	working := false
 	defer func() {
 		if working { // the task ended the goroutine
-			<-w.slots
+			w.free()
 			w.mu.Lock()
 		}
 		w.count--
@@ -153,7 +173,7 @@ func (w *Workers) work() {
 			w.mu.Unlock()
 			working = true
 			task()
-			<-w.slots
+			w.free()
 			w.mu.Lock()
 			working = false
 			continue
@@ -198,6 +218,19 @@ func (t *tracker) init() {
 
 // enter is called only by who is counted itself.
 func (t *tracker) enter() { t.n.Add(1) }
+
+// join is enter for others. It reports false if nothing is alive any more.
+func (t *tracker) join() bool {
+	for {
+		n := t.n.Load()
+		if n == 0 {
+			return false
+		}
+		if t.n.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
 
 func (t *tracker) exit() {
 	if t.n.Add(-1) == 0 {

@@ -22,7 +22,7 @@ type Job interface {
 	Release()
 }
 
-// Config is what makes a Receiver. All fields are needed.
+// Config is what makes a Receiver. All fields are needed but Job.
 type Config struct {
 	Transport    *messaging.Transport
 	Subscription messaging.Subscription
@@ -32,6 +32,10 @@ type Config struct {
 	// Next waits for the next job. It is called by the one goroutine of the poll
 	// loop, which ends when it fails.
 	Next func(*Session) (Job, error)
+
+	// Job makes a job of one message, for which the poll loop is not needed. Nil:
+	// Next makes them all. It does not block, and is called concurrently.
+	Job func(*Session, *messaging.Incoming) Job
 
 	// OpError says where an operation failed; op is in the gerund.
 	OpError func(op string, err error) error
@@ -83,6 +87,9 @@ func (r *Receiver) Start(ctx context.Context) error {
 	r.session.Store(ss)
 	r.state = stateServing
 	go r.poll(ss)
+	if w, ok := r.Executor.(*Workers); ok && r.Job != nil && w.Concurrency() > 1 { // one worker has them in order
+		stream.Offer(&taker{job: r.Job, session: ss, workers: w})
+	}
 	return nil
 }
 

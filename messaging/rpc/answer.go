@@ -48,16 +48,19 @@ func (j *job) Complete(err error) {
 		j.leave()
 		return
 	}
-	go func() { // the driver is not to wait, and to log may take long
-		ctx, cancel := context.WithDeadline(j.session.Plain, j.patience())
-		defer cancel()
-		if errors.Is(err, messaging.ErrOutcomeUnknown) {
-			err = j.server.transport.ReplyOnce(ctx, j.in, j.reply())
-		}
-		if j.replied(ctx, err) {
-			j.leave()
-		}
-	}()
+	go j.retry(err) // the driver is not to wait, and to log may take long
+}
+
+// retry sends the reply again if it may not have arrived, and leaves.
+func (j *job) retry(err error) {
+	ctx, cancel := context.WithDeadline(j.session.Plain, j.patience())
+	defer cancel()
+	if errors.Is(err, messaging.ErrOutcomeUnknown) {
+		err = j.server.transport.ReplyOnce(ctx, j.in, j.reply())
+	}
+	if j.replied(ctx, err) {
+		j.leave()
+	}
 }
 
 // leave concludes the request when both have left, who sent the reply and who is

@@ -64,6 +64,7 @@ func NewServer(t *messaging.Transport, target messaging.Target, eps []*Endpoint,
 		Executor:     s.opts.Executor,
 		DrainTimeout: s.opts.DrainTimeout,
 		Next:         s.next,
+		Job:          func(ss *serving.Session, in *messaging.Incoming) serving.Job { return s.newJob(ss, in) },
 		OpError:      s.opError,
 	})
 	return s, nil
