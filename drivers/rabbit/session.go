@@ -3,8 +3,8 @@ package rabbit
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -23,25 +23,26 @@ type session struct {
 
 	stream  *readings // nil: the queue is no stream
 	acks    acks
-	wake    chan struct{} // there is something to acknowledge
-	late    *time.Timer   // when to do it at the latest
-	write   sync.Mutex    // held while writing what becomes of deliveries
-	written int64         // how much was; protected by write
-	buf     []byte        // for frames; likewise
-	answer  chan uint64   // to basic.get: the tag of what was got, or 0
+	asked   atomic.Bool // flush will be called
+	flushed func()      // flush, bound once
+	late    *time.Timer // when it is to be called at the latest
+	write   sync.Mutex  // held while writing what becomes of deliveries
+	written int64       // how much was; protected by write
+	buf     []byte      // for frames; likewise
+	answer  chan uint64 // to basic.get: the tag of what was got, or 0
 }
 
-// openSession opens a channel for receiving and starts the goroutine that
-// acknowledges.
+// openSession opens a channel for receiving and starts the goroutine that waits
+// for its end.
 func (c *conn) openSession(of *source) (*session, error) {
 	s := &session{
 		s:      of,
 		c:      c,
 		over:   make(chan struct{}),
-		wake:   make(chan struct{}, 1),
 		late:   time.NewTimer(ackTime),
 		answer: make(chan uint64, 1),
 	}
+	s.flushed = s.flush
 	if of.plan.stream {
 		s.stream = &readings{offsets: map[uint64]int64{}}
 	}
@@ -53,7 +54,7 @@ func (c *conn) openSession(of *source) (*session, error) {
 	if err := ch.lib.Qos(of.l.prefetch, 0, false); err != nil {
 		return nil, err
 	}
-	if !c.Spawn(s.acknowledge) {
+	if !c.Spawn(s.watch) {
 		return nil, c.Lost()
 	}
 	return s, nil
@@ -97,16 +98,12 @@ func (s *session) got(a *arrival) {
 	}
 }
 
-// acknowledge is the goroutine that writes acknowledgements: all that were
-// given since it last did, without waiting for more.
-func (s *session) acknowledge() {
+// watch is the goroutine that waits for the end of the channel.
+func (s *session) watch() {
 	defer close(s.over)
 	defer s.late.Stop()
 	for {
 		select {
-		case <-s.wake:
-			runtime.Gosched() // whoever is about to settle does so first
-			s.flush()
 		case <-s.late.C:
 			s.flush()
 		case <-s.closed:
@@ -117,6 +114,7 @@ func (s *session) acknowledge() {
 
 // flush writes the acknowledgements that were given.
 func (s *session) flush() {
+	s.asked.Store(false)
 	s.write.Lock()
 	defer s.write.Unlock()
 	b := s.buf[:0]
@@ -168,11 +166,11 @@ func (s *session) Settle(_ context.Context, d *messaging.Delivery, o messaging.O
 	return nil
 }
 
-// awaken has the acknowledgements written, soon.
+// awaken has the acknowledgements written with what the connection writes next:
+// all that were given until then.
 func (s *session) awaken() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	if s.asked.CompareAndSwap(false, true) {
+		s.c.raw.Later(s.flushed)
 	}
 }
 

@@ -68,6 +68,8 @@ type Conn struct {
 	work    sync.Cond  // there is something to write, or the Conn ends
 	room    sync.Cond  // there is room again, or the Conn ends
 	buf     []byte     // taken from Write, not yet from here
+	later   []func()   // see Later
+	asking  bool       // they are being called
 	spare   []byte     // the buffer of the last Kick
 	kicking bool       // a Kick is writing
 	wrote   time.Time  // when a write last ended; kept by Kick and the flusher
@@ -114,7 +116,7 @@ func New(nc net.Conn, o Options) *Conn {
 func (c *Conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.buf) >= c.limit && c.err == nil {
+	for len(c.buf) >= c.limit && c.err == nil && !c.asking {
 		c.room.Wait()
 	}
 	if c.err != nil {
@@ -123,6 +125,20 @@ func (c *Conn) Write(p []byte) (int, error) {
 	c.work.Signal()
 	c.buf = append(c.buf, p...)
 	return len(p), nil
+}
+
+// Later has f called once before the next write, which is soon, on the goroutine
+// that writes: what f writes goes along. So what many have to say together is not
+// made before it can be written, and nobody else is woken for it. f must not wait
+// for anybody who writes.
+func (c *Conn) Later(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	c.later = append(c.later, f)
+	c.work.Signal()
 }
 
 // Append is Write for who calls Kick after it.
@@ -328,10 +344,11 @@ func (c *Conn) setDeadline() {
 func (c *Conn) flush() {
 	defer close(c.flushed)
 	var batch []byte
+	var asked []func()
 	calm := 0 // writes since the last large one
 	for {
 		c.mu.Lock()
-		for len(c.buf) == 0 || c.kicking {
+		for len(c.buf) == 0 && len(c.later) == 0 || c.kicking {
 			if c.err != nil && !c.kicking {
 				c.mu.Unlock()
 				return
@@ -345,7 +362,8 @@ func (c *Conn) flush() {
 		runtime.Gosched()
 
 		c.mu.Lock()
-		if c.kicking {
+		asked = c.ask(asked)
+		if c.kicking || len(c.buf) == 0 {
 			c.mu.Unlock()
 			continue
 		}
@@ -364,6 +382,25 @@ func (c *Conn) flush() {
 			batch = nil
 		}
 	}
+}
+
+// ask calls what Later was given, and returns room for more. c.mu is held, but not
+// by the calls.
+func (c *Conn) ask(room []func()) []func() {
+	if len(c.later) == 0 {
+		return room
+	}
+	asked := c.later
+	c.later, c.asking = room, true
+	c.room.Broadcast() // nobody waits for room who may hold what they need
+	c.mu.Unlock()
+	for _, f := range asked {
+		f()
+	}
+	c.mu.Lock()
+	c.asking = false
+	clear(asked)
+	return asked[:0]
 }
 
 // write writes all of b, in pieces, and reports whether it could.
