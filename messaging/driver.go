@@ -147,7 +147,8 @@ type Subscription struct {
 	// which that saves a hand-over between goroutines does so, the others ignore
 	// it. False says that Poll shall return the delivery after all; a reply is
 	// always taken. It does not block. It may settle this delivery, and calls
-	// nothing else of the driver. It may be called until Close has returned.
+	// nothing else of the driver. It may be called before Listen has returned, and
+	// until Close has.
 	Deliver func(d *Delivery) bool
 }
 

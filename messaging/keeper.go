@@ -131,6 +131,7 @@ func (s *Stream) became(g *generation) bool {
 	}
 	s.number = g.number
 	s.gen, s.since, s.why = g, time.Now(), nil
+	g.lives.Store(true)
 	s.wake()
 	s.mu.Unlock()
 	if f := s.t.opts.Trace.Listening; f != nil {

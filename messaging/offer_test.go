@@ -66,3 +66,32 @@ func TestOffer(t *testing.T) {
 		}
 	})
 }
+
+// What comes before the stream has its new connection is for Poll: a stream that is
+// stopped at that moment drops the connection, and what was settled on it.
+func TestOfferWaitsForTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		st := listen(t, s.open(t, "script://", nil))
+		st.Offer(&chair{})
+		taken := false
+		s.mu.Lock()
+		s.listen = func(_ int, sub Subscription) (string, error) {
+			var m Message
+			err := plain{}.Encode(&Envelope{ID: "early"}, &m)
+			taken = sub.Deliver(NewDelivery(m, nil))
+			return "", err
+		}
+		s.mu.Unlock()
+		s.conn(0).cut()
+		elapse(time.Minute)
+		s.mu.Lock()
+		if taken {
+			t.Error("taken before Listen has returned")
+		}
+		s.mu.Unlock()
+		if l := s.listener(); !l.sub.Deliver(l.delivery(&Envelope{ID: "now"})) {
+			t.Error("not taken afterwards")
+		}
+	})
+}

@@ -66,6 +66,7 @@ type generation struct {
 	listener Listener
 	address  string
 	caps     Capabilities
+	lives    atomic.Bool   // it was the stream's present one
 	broken   chan struct{} // closed when a poller saw it fail
 	why      error         // what it saw; set before broken is closed
 	once     sync.Once
@@ -206,10 +207,12 @@ func (s *Stream) Poll(ctx context.Context) (*Incoming, error) {
 // do that. Poll returns those which t has no room for, and all that waited before.
 func (s *Stream) Offer(t Taker) { s.taker.Store(&t) }
 
-// offer gives a delivery to the taker, if there is one and it has room.
+// offer gives a delivery to the taker, if there is one and it has room. What comes
+// before the stream has the connection waits for that, or would be lost with it if
+// the stream is stopped meanwhile; but a reply is always taken.
 func (s *Stream) offer(g *generation, d *Delivery) bool {
 	t := s.taker.Load()
-	if t == nil || !(*t).Reserve() {
+	if t == nil || !g.lives.Load() && s.sub.Reply == "" || !(*t).Reserve() {
 		return false
 	}
 	(*t).Take(s.accept(s.t.life, g, d))
