@@ -201,7 +201,8 @@ var rules = []rule{
 		"it is a net.Conn, which knows nothing of messaging",
 	},
 	{
-		"internal/jsontext", nil,
+		"internal/jsontext",
+		[]string{"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext", "github.com/go-json-experiment/json/v1"},
 		"it is encoding/json with a few rules more, which knows nothing of messaging",
 	},
 	{

@@ -8,8 +8,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,11 +16,10 @@ import (
 // maxPooled is the size of a text whose buffers are not kept.
 const maxPooled = 64 << 10
 
-// Codec encodes and decodes with buffers that it uses again. The zero value is
+// Codec encodes with buffers that it uses again, and decodes. The zero value is
 // ready to use, and safe for concurrent use; it must not be copied then.
 type Codec struct {
 	encoders sync.Pool // of *Buffer
-	decoders sync.Pool // of *decoder
 }
 
 // Buffer holds what Encode returned.
@@ -84,84 +81,6 @@ func Check(raw json.RawMessage) (json.RawMessage, error) {
 		return raw, nil
 	}
 	return nil, errors.New("json.RawMessage is not JSON")
-}
-
-// decoder is a json.Decoder that can be used again: it reads one text after
-// the other from feed.
-type decoder struct {
-	dec  *json.Decoder
-	feed feed
-	fed  int64 // bytes of the texts before the present one
-}
-
-type feed struct{ rest []byte }
-
-func (f *feed) Read(p []byte) (int, error) {
-	if len(f.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, f.rest)
-	f.rest = f.rest[n:]
-	return n, nil
-}
-
-// Unmarshal decodes data into v. With strict, names that v does not have are an
-// error; it is the same in all calls of one Codec.
-func (c *Codec) Unmarshal(data []byte, v any, strict bool) error {
-	if raw, ok := v.(*json.RawMessage); ok {
-		*raw = append((*raw)[:0], data...)
-		return nil
-	}
-	err := c.decode(data, v, strict)
-	if err == nil {
-		return nil
-	}
-	var syntax *json.SyntaxError
-	if !errors.As(err, &syntax) {
-		return err
-	}
-	quoted, ok := QuoteTokens(data)
-	if !ok {
-		return err
-	}
-	return c.decode(quoted, v, strict)
-}
-
-// decode decodes exactly one value. A decoder that saw an error is not used
-// again.
-func (c *Codec) decode(data []byte, v any, strict bool) error {
-	d, _ := c.decoders.Get().(*decoder)
-	if d == nil {
-		d = &decoder{}
-		d.dec = json.NewDecoder(&d.feed)
-		d.dec.UseNumber()
-		if strict {
-			d.dec.DisallowUnknownFields()
-		}
-	}
-	d.feed.rest = data
-	if err := d.dec.Decode(v); err != nil {
-		if errors.Is(err, io.EOF) {
-			return io.ErrUnexpectedEOF
-		}
-		return err
-	}
-	end := d.dec.InputOffset() - d.fed
-	if len(bytes.TrimLeft(data[end:], " \t\r\n")) > 0 {
-		return fmt.Errorf("unexpected text after the JSON value at offset %d", end)
-	}
-	if len(data) <= maxPooled {
-		d.fed += int64(len(data) - len(d.feed.rest))
-		d.feed.rest = nil
-		c.decoders.Put(d)
-	}
-	return nil
-}
-
-// Unmarshal decodes what is decoded rarely.
-func Unmarshal(data []byte, v any) error {
-	var c Codec
-	return c.Unmarshal(data, v, false)
 }
 
 // QuoteTokens returns data with Python's NaN, Infinity and -Infinity as
