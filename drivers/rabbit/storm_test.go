@@ -27,6 +27,7 @@ const (
 
 // storm is callers and a server, each behind a proxy that breaks links.
 type storm struct {
+	options  string
 	client   *rpc.Client
 	proxies  []*faultproxy.Proxy
 	executed sync.Map // of the tokens of requests
@@ -39,18 +40,22 @@ type storm struct {
 // each call has one outcome, which is true, in time and the caller's own, and
 // in the end nothing is left.
 func TestStorm(t *testing.T) {
-	b := newBroker(t)
-	descriptors := countDescriptors(t)
-	s := &storm{}
-	s.run(t, b)
-	kinds := map[string]int64{}
-	s.failed.Range(func(kind, n any) bool { kinds[kind.(string)] = n.(*atomic.Int64).Load(); return true })
-	t.Logf("%d calls, %d answered, failed: %v", s.calls.Load(), s.answered.Load(), kinds)
-	if s.answered.Load() < s.calls.Load()/2 {
-		t.Errorf("only %d of %d calls were answered", s.answered.Load(), s.calls.Load())
+	for name, options := range map[string]string{"a connection each": "", "shared connection": "share_connection=true"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBroker(t)
+			descriptors := countDescriptors(t)
+			s := &storm{options: options}
+			s.run(t, b)
+			kinds := map[string]int64{}
+			s.failed.Range(func(kind, n any) bool { kinds[kind.(string)] = n.(*atomic.Int64).Load(); return true })
+			t.Logf("%d calls, %d answered, failed: %v", s.calls.Load(), s.answered.Load(), kinds)
+			if s.answered.Load() < s.calls.Load()/2 {
+				t.Errorf("only %d of %d calls were answered", s.answered.Load(), s.calls.Load())
+			}
+			noGoroutines(t)
+			eventually(t, "the descriptors are closed", func() bool { return countDescriptors(t) <= descriptors })
+		})
 	}
-	noGoroutines(t)
-	eventually(t, "the descriptors are closed", func() bool { return countDescriptors(t) <= descriptors })
 }
 
 func (s *storm) run(t *testing.T, b *broker) {
@@ -92,6 +97,7 @@ func (s *storm) run(t *testing.T, b *broker) {
 		eventually(t, "calls are answered again", func() bool { return s.answered.Load() >= until })
 		side := rand.IntN(2)
 		p, transport := s.proxies[side], []*messaging.Transport{serverSide, clientSide}[side]
+		eventually(t, "there is a connection to lose", func() bool { return transport.Stats().Conns > 0 })
 		lost := transport.Stats().ConnsLost
 		switch rand.IntN(3) {
 		case 0:
@@ -136,7 +142,7 @@ func (s *storm) open(t *testing.T, b *broker) *messaging.Transport {
 		t.Fatal(err)
 	}
 	s.proxies = append(s.proxies, p)
-	transport, err := messaging.Registry{"rabbit": rabbit.Open}.Open(t.Context(), before+"@"+p.Addr()+"/"+path, &messaging.Options{
+	transport, err := messaging.Registry{"rabbit": rabbit.Open}.Open(t.Context(), before+"@"+p.Addr()+"/"+path+"?"+s.options, &messaging.Options{
 		Logger: slog.New(slog.DiscardHandler), BackoffMin: time.Millisecond, BackoffMax: 50 * time.Millisecond,
 	})
 	if err != nil {
