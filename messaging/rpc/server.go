@@ -11,7 +11,8 @@ import (
 
 // Server listens on a target, that is on its topic, on its own name and on the
 // topic's fanout, and dispatches requests to endpoints. It is safe for
-// concurrent use. It serves once: after Stop, make another.
+// concurrent use. It serves once: after Stop, make another. Serve or Wait ends it:
+// until then its workers stay, also when it is stopped or its transport closed.
 //
 // A handler must not stop its own server and wait for that: it would wait for
 // itself.
