@@ -213,14 +213,13 @@ func callNested(t *trial) {
 }
 
 func callToSelf(t *trial) {
-	topic := t.name("topic")
 	tr := t.open()
-	t.serve(tr, messaging.Target{Topic: topic, Server: "s"}, nil, t.endpoint("s"))
-	// The server was there before this transport had a connection for sending
-	// or not: without a broker that takes waiting for.
-	t.reachable(tr, anyOf(topic), 1)
-	t.echo(t.client(tr, topic), "to the topic")
-	t.echo(t.client(tr, topic).Prepare(rpc.WithServer("s")), "by name")
+	for range 10 { // from the second on, its connection for sending was there before the server
+		topic := t.name("topic")
+		t.serve(tr, messaging.Target{Topic: topic, Server: "s"}, nil, t.endpoint("s"))
+		t.echo(t.client(tr, topic), "to the topic")
+		t.echo(t.client(tr, topic).Prepare(rpc.WithServer("s")), "by name")
+	}
 }
 
 func callNoResponders(t *trial) {

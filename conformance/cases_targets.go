@@ -110,6 +110,17 @@ func names(t *trial) {
 		t.wait("all three", func(l *ledger) bool { return l.arrivals(n) >= 3 })
 		t.got(n, []string{"any " + n, "named " + n, "fanout " + n})
 	}
+	for _, n := range []string{"*", "#"} { // patterns, to some brokers
+		topic := t.name("t")
+		pattern, other := t.server(topic, n), t.server(topic, "not"+n)
+		t.reachable(sender, named(topic, n), 1)
+		t.reachable(sender, named(topic, other.who), 1)
+		t.send(sender, named(topic, n), "to "+n)
+		t.send(sender, named(topic, other.who), "to "+other.who)
+		t.fence(sender, topic, pattern, other)
+		t.got(n, []string{"to " + n})
+		t.got(other.who, []string{"to " + other.who})
+	}
 }
 
 func nameTooLong(t *trial) {

@@ -226,6 +226,20 @@ func routeMutants() []mutant {
 			}),
 		},
 		{
+			"names_as_patterns", "gives a server that is called * what is sent to the others",
+			[]string{"names_with_dots_slashes_unicode"},
+			func() hooks {
+				return hooks{send: func(ctx context.Context, c *conn, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
+					if to.Server != "" && to.Server != "*" {
+						all, also := to, copyOf(m)
+						all.Server, also.Mandatory = "*", false
+						_ = c.Conn.Send(ctx, all, also, nil)
+					}
+					return c.Conn.Send(ctx, to, m, done)
+				}}
+			},
+		},
+		{
 			"names_cut", "cuts topics to 150 bytes when it sends",
 			[]string{"name_too_long_typed"},
 			onSend(func(_ *conn, to *messaging.Address, _ *messaging.Message) {

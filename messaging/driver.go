@@ -98,9 +98,9 @@ type Conn interface {
 	// With c nil no outcome is wanted. m may be reused once Send returned.
 	Send(ctx context.Context, to Address, m *Message, c Completion) error
 
-	// Listen subscribes. Messages sent by Conns that are dialled after it has
-	// returned arrive. It fails with ErrConnLost or, when repeating it cannot
-	// help, with ErrPermanent (a *PreconditionError is one).
+	// Listen subscribes. Messages arrive that are sent after it has returned by this
+	// Conn, or by those that are dialled then. It fails with ErrConnLost or, when
+	// repeating it cannot help, with ErrPermanent (a *PreconditionError is one).
 	Listen(ctx context.Context, sub Subscription) (Listener, error)
 
 	// Capabilities returns what this peer can do. It does not change while the

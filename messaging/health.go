@@ -15,8 +15,8 @@ type Health struct {
 	// Sending is the number of open connections for sending. With none, and a
 	// nil Err, nobody has needed one yet, or since the last was lost.
 	Sending int
-	// Streams has an element for each open stream, the one of replies
-	// included, in the order of their names.
+	// Streams has an element for each stream that is open or about to be, the one
+	// of replies included, in the order of their names.
 	Streams []StreamHealth
 }
 
@@ -25,8 +25,8 @@ type StreamHealth struct {
 	From      string    // its first source, or its reply address, in words
 	Listening bool      // messages reach it now
 	Since     time.Time // when that changed last
-	Connects  int       // how often it began to listen; 1: its first connection lives
-	Err       error     // why it does not listen
+	Connects  int       // how often it began to listen; 1: its first connection lives; 0: it waits for that
+	Err       error     // why it does not listen; nil also while its first connection is being opened
 }
 
 // Health tells whether the transport can do its work now. It takes no time and
@@ -50,8 +50,10 @@ func (t *Transport) Health() Health {
 		errs = nil // others can be used instead
 	}
 	t.mu.Lock()
-	for s := range t.streams {
-		h.Streams = append(h.Streams, s.health())
+	for _, all := range []map[*Stream]struct{}{t.streams, t.opening} {
+		for s := range all {
+			h.Streams = append(h.Streams, s.health())
+		}
 	}
 	t.mu.Unlock()
 	slices.SortFunc(h.Streams, func(a, b StreamHealth) int { return strings.Compare(a.From, b.From) })
@@ -79,7 +81,7 @@ func (s *Stream) health() StreamHealth {
 	h := StreamHealth{From: describe(&s.sub), Listening: s.gen != nil, Since: s.since, Connects: s.number}
 	if !h.Listening && !s.stopped {
 		h.Err = s.why
-		if h.Err == nil {
+		if h.Err == nil && s.number > 0 {
 			h.Err = ErrConnLost
 		}
 	}

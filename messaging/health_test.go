@@ -1,6 +1,7 @@
 package messaging_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -62,5 +63,43 @@ func TestHealth(t *testing.T) {
 		}
 		_ = tr.Close(t.Context())
 		wantIs(t, tr.Health().Err, ErrClosed)
+	})
+}
+
+// A server that waits for its first connection is not ready.
+func TestHealthBeforeTheFirstConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := true
+		s := &script{dial: func(int, Endpoint) error {
+			if down {
+				return fmt.Errorf("%w: refused", ErrConnect)
+			}
+			return nil
+		}}
+		tr := s.open(t, "script://host:1/", &Options{BackoffMax: time.Second})
+		began := time.Now()
+		ctx, giveUp := context.WithCancel(t.Context())
+		for _, end := range []func(){giveUp, func() { s.mu.Lock(); down = false; s.mu.Unlock() }} {
+			over := make(chan struct{})
+			go func() {
+				defer close(over)
+				_, _ = tr.Listen(ctx, Subscription{Sources: []Address{topic}})
+			}()
+			elapse(10 * time.Second)
+			h := tr.Health()
+			wantIs(t, h.Err, ErrConnect)
+			if len(h.Streams) != 1 || h.Streams[0].Listening || h.Streams[0].Connects != 0 || h.Streams[0].Since.Before(began) {
+				t.Errorf("without a broker: %+v", h)
+			}
+			end()
+			<-over
+			if h := tr.Health(); h.Err != nil {
+				t.Errorf("nobody listens, or somebody does, and %v", h.Err)
+			}
+			ctx = t.Context()
+		}
+		if h := tr.Health(); len(h.Streams) != 1 || !h.Streams[0].Listening || h.Streams[0].Connects != 1 {
+			t.Errorf("in the end: %+v", h)
+		}
 	})
 }

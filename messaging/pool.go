@@ -207,6 +207,9 @@ func (s *slot) run(d *dialing) {
 		d.last, s.why = err, err
 		close(d.failed)
 		d.failed = make(chan struct{})
+		if d.waiters == 0 {
+			s.dial, s.lost = nil, false // who comes from now on begins another
+		}
 		return d.waiters > 0
 	})
 	if err != nil && s.t.life.Err() != nil {
@@ -218,9 +221,11 @@ func (s *slot) run(d *dialing) {
 		s.t.count.conns.Add(1)
 	}
 	s.mu.Lock()
-	s.live.Store(pc)
-	d.conn, d.err, d.last, s.why = pc, err, err, err
-	s.dial, s.lost = nil, false
+	d.conn, d.err, d.last = pc, err, err
+	if s.dial == d {
+		s.live.Store(pc)
+		s.dial, s.lost, s.why = nil, false, err
+	}
 	s.mu.Unlock()
 	close(d.done)
 	if pc != nil {

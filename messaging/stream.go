@@ -127,8 +127,11 @@ func (t *Transport) listen(ctx context.Context, sub Subscription, hooks streamHo
 	}
 	s := &Stream{
 		t: t, sub: sub, hooks: hooks, dialer: t.newDialer(),
-		kept: make(chan struct{}), changed: make(chan struct{}), closed: make(chan struct{}),
+		since: time.Now(),
+		kept:  make(chan struct{}), changed: make(chan struct{}), closed: make(chan struct{}),
 	}
+	t.opens(s)
+	defer t.opened(s)
 	kind := KindReply
 	for i, a := range sub.Sources {
 		if i == 0 {
@@ -161,6 +164,19 @@ func (t *Transport) listen(ctx context.Context, sub Subscription, hooks streamHo
 	return s, nil
 }
 
+// opens notes a stream that waits for its first connection, for Health, until opened.
+func (t *Transport) opens(s *Stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.opening[s] = struct{}{}
+}
+
+func (t *Transport) opened(s *Stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.opening, s)
+}
+
 // adopt starts the keeper of a stream whose first connection is there.
 func (t *Transport) adopt(s *Stream) bool {
 	t.mu.Lock()
@@ -168,6 +184,7 @@ func (t *Transport) adopt(s *Stream) bool {
 	if t.closed {
 		return false
 	}
+	delete(t.opening, s)
 	t.streams[s] = struct{}{}
 	t.count.streams.Add(1)
 	t.wg.Go(s.keep)

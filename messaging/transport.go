@@ -42,6 +42,7 @@ type Transport struct {
 	mu      sync.Mutex // protects the following
 	closed  bool
 	streams map[*Stream]struct{}
+	opening map[*Stream]struct{} // that wait for their first connection
 
 	closing chan struct{}   // closed when connections shall go
 	grace   context.Context //nolint:containedctx // of Close, for the watchers: read only after closing is closed
@@ -66,6 +67,7 @@ func NewTransport(d Driver, codecs []Codec, u *URL, opts *Options) (*Transport, 
 		ended:   make(chan struct{}),
 		closing: make(chan struct{}),
 		streams: make(map[*Stream]struct{}),
+		opening: make(map[*Stream]struct{}),
 		leave:   make(chan struct{}, 16),
 	}
 	t.life, t.end = context.WithCancel(context.Background()) //nolint:forbidigo // nobody's ctx lives as long as the transport

@@ -66,7 +66,7 @@ func ParseURL(s string) (*URL, error) {
 	s = cleanURL(s)
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok || !isScheme(scheme) {
-		return nil, invalidURL(`no scheme: it has the form driver://user:password@host:port/virtual_host`)
+		return nil, invalidURL(`no scheme: it has the form driver://host:port/virtual_host, with user:password@ before the host`)
 	}
 	u := &URL{Scheme: strings.ToLower(scheme)}
 	if after, ok := strings.CutPrefix(rest, "//"); ok {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -26,6 +27,8 @@ import (
 //	fanout stream   <topic>_fanout              always                   never             x-max-age, with rabbit_stream_fanout
 //	notifications   <topic>, or the group       as the topic queue
 //	tap             <topic>_tap_<instance>      as the reply queue
+//
+// The words * and # of a name are \* and \# in queues and keys.
 
 // exchange is one exchange as it is declared. The default exchange, which
 // nobody declares, has no name.
@@ -163,11 +166,23 @@ func (p *plan) index(exchange, key []byte) int {
 	return p.sources[0]
 }
 
+// routingKey returns the key of an address. A word that a topic exchange would take
+// for a pattern gets a backslash before it; one that looks so already, another.
 func routingKey(a messaging.Address) string {
-	if a.Server == "" {
-		return a.Topic
+	key := a.Topic
+	if a.Server != "" {
+		key += "." + a.Server
 	}
-	return a.Topic + "." + a.Server
+	if !strings.ContainsAny(key, "*#") {
+		return key
+	}
+	words := strings.Split(key, ".")
+	for i, word := range words {
+		if last := strings.TrimLeft(word, `\`); last == "*" || last == "#" {
+			words[i] = `\` + word
+		}
+	}
+	return strings.Join(words, ".")
 }
 
 func (o *options) topicExchange(name string) exchange {

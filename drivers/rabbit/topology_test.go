@@ -141,6 +141,8 @@ func TestRoutes(t *testing.T) {
 	}{
 		{"topic", messaging.Address{Topic: "t"}, "openstack", "t"},
 		{"server", messaging.Address{Topic: "t", Server: "s"}, "openstack", "t.s"},
+		{"words that are patterns", messaging.Address{Topic: "a.*.#b", Server: "#"}, "openstack", `a.\*.#b.\#`},
+		{"words that look as such became", messaging.Address{Topic: `\*`, Server: `\a`}, "openstack", `\\*.\a`},
 		{"exchange", messaging.Address{Exchange: "e", Topic: "t"}, "e", "t"},
 		{"fanout", messaging.Address{Exchange: "e", Topic: "t", Fanout: true}, "t_fanout", ""},
 		{"notification", messaging.Address{Kind: messaging.KindNotify, Topic: "n.info"}, "openstack", "n.info"},

@@ -128,3 +128,22 @@ func (cl *client) count(to messaging.Address) (n int) {
 	}
 	return n
 }
+
+// knows waits until we know ourselves what a listener of this node listens at, where
+// links are kept: who has listened may send there at once.
+func (cl *client) knows(ctx context.Context, l *listener) error {
+	for {
+		cl.mu.Lock()
+		known := !cl.on || cl.leaving || cl.peers[cl.c.id].has(l.sources)
+		changed := cl.changed
+		cl.mu.Unlock()
+		if known {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("linking to this node: %w", context.Cause(ctx))
+		}
+	}
+}

@@ -221,6 +221,12 @@ func (c *conn) Listen(ctx context.Context, sub messaging.Subscription) (messagin
 	if err := c.startListening(l); err != nil {
 		return nil, err
 	}
+	if sub.Reply == "" {
+		if err := c.client.knows(ctx, l); err != nil {
+			_ = l.Close(context.WithoutCancel(ctx))
+			return nil, err
+		}
+	}
 	return l, nil
 }
 

@@ -1,6 +1,7 @@
 package zmq
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -21,7 +22,7 @@ var (
 	errSelf    = errors.New("it is this node")
 	errAgain   = errors.New("it is a node that is linked already")
 	errLeft    = errors.New("the server left") // in good order
-	errExpired = fmt.Errorf("%w: it expired while it waited for a server with room", messaging.ErrPermanent)
+	errExpired = fmt.Errorf("%w: it expired while it waited for a server with room: %w", messaging.ErrPermanent, context.DeadlineExceeded)
 	errBehind  = errors.New("it is behind: as much as is kept for it waits already")
 )
 

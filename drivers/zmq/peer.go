@@ -110,7 +110,7 @@ const maxSources = 1 << 16
 // add takes in sources that the peer listens at. client.mu is held.
 func (p *peer) add(sources []proto.Source, told *outcomes) {
 	for _, s := range sources {
-		if _, ok := p.members[s.Number]; ok || len(p.members) >= maxSources || s.Address.Topic == "" || s.Address.Kind > messaging.KindNotify || s.Prefetch == 0 {
+		if !p.wants(&s) {
 			continue
 		}
 		m := &member{peer: p, source: s}
@@ -120,6 +120,17 @@ func (p *peer) add(sources []proto.Source, told *outcomes) {
 		p.client.dispatch(m.pool, told)
 	}
 	p.client.announce()
+}
+
+// wants reports whether a source is to be taken in. client.mu is held.
+func (p *peer) wants(s *proto.Source) bool {
+	return p.members[s.Number] == nil && len(p.members) < maxSources &&
+		s.Address.Topic != "" && s.Address.Kind <= messaging.KindNotify && s.Prefetch > 0
+}
+
+// has reports whether all sources that are to be taken in were. client.mu is held.
+func (p *peer) has(sources []*source) bool {
+	return p != nil && !slices.ContainsFunc(sources, func(s *source) bool { return p.wants(&s.wire) })
 }
 
 // drop takes a source out. Parcels that it has stay its own until it settles

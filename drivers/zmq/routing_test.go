@@ -115,8 +115,8 @@ func TestWaitingSends(t *testing.T) {
 		t.Errorf("%v, want ErrNotSent and context.DeadlineExceeded", err)
 	}
 	err = c.Send(t.Context(), to, &messaging.Message{Body: []byte("brief"), TTL: 50 * time.Millisecond}, nil)
-	if !errors.Is(err, messaging.ErrNotSent) || !errors.Is(err, messaging.ErrPermanent) {
-		t.Errorf("%v, want ErrNotSent and ErrPermanent: it is over", err)
+	if !errors.Is(err, messaging.ErrNotSent) || !errors.Is(err, messaging.ErrPermanent) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want ErrNotSent, ErrPermanent and context.DeadlineExceeded: its time is over", err)
 	}
 	waiting := make(chan error, 1)
 	go func() { waiting <- send(t, c, to, "second") }()

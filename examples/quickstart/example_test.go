@@ -35,7 +35,7 @@ func Example() {
 	if err := server.Start(ctx); err != nil { // in a main function: server.Serve(ctx)
 		log.Fatal(err)
 	}
-	defer server.Stop(ctx)
+	defer server.Wait(ctx) // stops it, and returns when all that is in hand is done
 
 	client := rpc.NewClient(t, messaging.Target{Topic: "volume", Version: "1.0"}, nil)
 	done, err := rpc.CallFor[string](ctx, client, "delete_volume", DeleteVolume{ID: "v-42"})

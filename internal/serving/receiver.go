@@ -134,7 +134,7 @@ func (r *Receiver) accept(ss *Session, j Job) {
 	j.Release()
 }
 
-// Stop ends the receiving and returns when no job will be started any more:
+// Stop ends the receiving and returns when no job will be taken any more:
 // what was prefetched goes back unharmed, jobs in hand go on, see Wait (with a
 // Blocking executor that is one, and Stop waits for it). It may be called again,
 // and concurrently: the first call works, the others wait for it. What was never

@@ -12,6 +12,8 @@ import (
 
 // Listener receives the notifications of its targets and has endpoints handle
 // them. It is safe for concurrent use. It listens once: after Stop, make another.
+// Serve or Wait ends it: until then its workers stay, also when it is stopped or its
+// transport closed.
 //
 // A handler must not stop its own listener and wait for that: it would wait for
 // itself.

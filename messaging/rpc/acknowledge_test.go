@@ -190,3 +190,31 @@ func TestReplyOfUnknownOutcomeIsSentAgain(t *testing.T) {
 		})
 	}
 }
+
+// A reply to an address that is not there is tried for a while, those after it once,
+// whether or not a worker waits for them.
+func TestReplyToARefusedAddressIsSentOnce(t *testing.T) {
+	for _, ack := range []rpc.AckMode{rpc.AckEarly, rpc.AckLate} {
+		onNative(t, func(t *testing.T, b *bus) {
+			var sends atomic.Int64
+			b.tap = &tap{gone: func() { sends.Add(1) }}
+			s := b.serve("h", &rpc.ServerOptions{Ack: ack}, demo())
+			attacker := newStranger(b)
+			request := func(id string) (attempts int64) {
+				sends.Store(0)
+				attacker.request(messaging.Envelope{ID: id, CallID: id, ReplyTo: "reply_x", Method: "nothing"})
+				<-time.After(time.Minute / 2) // longer than Options.ReplyWindow, shorter than it is remembered
+				return sends.Load()
+			}
+			if n := request("1"); n < 3 {
+				t.Errorf("%v: the first reply was sent %d times, want several", ack, n)
+			}
+			if n := request("2"); n != 1 {
+				t.Errorf("%v: a reply to a refused address was sent %d times, want once", ack, n)
+			}
+			if n := s.Stats(); n.Running != 0 || n.RepliesLost != 2 {
+				t.Errorf("%v: %+v", ack, n)
+			}
+		})
+	}
+}

@@ -31,6 +31,7 @@ type tap struct {
 	sent chan messaging.Message          // nil: not wanted
 	caps func(c *messaging.Capabilities) // nil: the driver's
 	lose *atomic.Int32                   // nil: none; so many replies do not arrive, and their outcome is unknown
+	gone func()                          // nil: replies arrive; told of each that finds nobody at its address
 }
 
 func (d *tap) Dial(ctx context.Context, ep messaging.Endpoint) (messaging.Conn, error) {
@@ -52,6 +53,11 @@ func (c *tapConn) Send(ctx context.Context, to messaging.Address, m *messaging.M
 	}
 	if to.Kind == messaging.KindReply && c.tap.lose != nil && c.tap.lose.Add(-1) >= 0 {
 		go done.Complete(messaging.ErrOutcomeUnknown)
+		return nil
+	}
+	if to.Kind == messaging.KindReply && c.tap.gone != nil {
+		c.tap.gone()
+		done.Complete(messaging.ErrNoRoute)
 		return nil
 	}
 	return c.Conn.Send(ctx, to, m, done)
@@ -93,7 +99,7 @@ func (b *bus) open() *messaging.Transport {
 	registry := messaging.Registry{"fake": func(_ *messaging.URL, opts *messaging.Options) (messaging.Driver, []messaging.Codec, error) {
 		d := b.broker.Driver(opts)
 		if b.tap != nil {
-			d = &tap{d, b.tap.sent, b.tap.caps, b.tap.lose}
+			d = &tap{d, b.tap.sent, b.tap.caps, b.tap.lose, b.tap.gone}
 		}
 		return d, []messaging.Codec{b.codec}, nil
 	}}

@@ -11,7 +11,8 @@ import (
 
 // Server listens on a target, that is on its topic, on its own name and on the
 // topic's fanout, and dispatches requests to endpoints. It is safe for
-// concurrent use. It serves once: after Stop, make another.
+// concurrent use. It serves once: after Stop, make another. Serve or Wait ends it:
+// until then its workers stay, also when it is stopped or its transport closed.
 //
 // A handler must not stop its own server and wait for that: it would wait for
 // itself.
@@ -86,12 +87,12 @@ func (s *Server) next(ss *serving.Session) (serving.Job, error) {
 // it is messaging.ErrClosed.
 func (s *Server) Start(ctx context.Context) error { return s.receiver.Start(ctx) }
 
-// Stop ends the receiving and returns when no request will be started any more:
-// those that were prefetched go back unharmed, for other servers; those in hand
-// go on, see Wait (with a Blocking executor that is one, and Stop waits for it).
-// It may be called again, and concurrently: the first call works, the others
-// wait for it. A server that was never started cannot be
-// started after it.
+// Stop ends the receiving and returns when no request will be taken any more:
+// those that were prefetched go back unharmed, for other servers; those in hand,
+// which a worker may be about to begin, go on, see Wait (with a Blocking executor
+// that is one, and Stop waits for it). It may be called again, and concurrently:
+// the first call works, the others wait for it. A server that was never started
+// cannot be started after it.
 func (s *Server) Stop(ctx context.Context) error { return s.receiver.Stop(ctx) }
 
 // Wait returns when the requests in hand are done, their replies are sent and

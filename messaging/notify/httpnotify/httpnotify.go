@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -50,7 +50,7 @@ func SafeHeader(name string) bool {
 // handler is called and EventResponse after. The payload is oslo.messaging's:
 // "request" has the request under the names of CGI (REQUEST_METHOD, PATH_INFO,
 // HTTP_ACCEPT …), "response" has "status" and "headers", and "exception" the value
-// and traceback of a panic, which goes on.
+// of a panic, which goes on, and its traceback without the values of arguments.
 //
 // A request never waits: what the queue has no room for is dropped, and counted
 // there. What a handler does with the response writer beyond http.ResponseWriter
@@ -109,7 +109,7 @@ func (m *middleware) serve(next http.Handler, w http.ResponseWriter, r *http.Req
 			return
 		}
 		v := recover()
-		p.Exception = &exception{fmt.Sprint(v), strings.SplitAfter(string(debug.Stack()), "\n")}
+		p.Exception = &exception{fmt.Sprint(v), traceback()}
 		m.publish(r, EventResponse, p)
 		if v != nil { // else the handler ended its goroutine
 			panic(v) //nolint:forbidigo // it is the handler's, and the server's business
@@ -117,6 +117,20 @@ func (m *middleware) serve(next http.Handler, w http.ResponseWriter, r *http.Req
 	}()
 	next.ServeHTTP(rec, r)
 	returned = true
+}
+
+// traceback returns the innermost frames that led to a panic, the last one last, as
+// Python writes them. It is called by the deferred function.
+func traceback() (lines []string) {
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)]) // Callers, this, the deferred function
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		lines = append(lines, fmt.Sprintf("  File %q, line %d, in %s\n", f.File, f.Line, f.Function))
+	}
+	slices.Reverse(lines)
+	return lines
 }
 
 // publish queues a notification. That there is no room is counted by the queue, and
