@@ -100,7 +100,7 @@ func (l *listener) push(p prefetched) bool {
 }
 
 // hand offers to Deliver what is ready, in its order, and leaves the rest to Poll
-// when it is refused. No lock is held.
+// when it is refused. No lock that settling takes is held.
 func (l *listener) hand() {
 	for {
 		p, ok := l.next()
