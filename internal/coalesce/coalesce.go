@@ -23,10 +23,10 @@ const (
 	// defaultKeep is Options.Keep's default.
 	defaultKeep = 1 << 20
 	// busyKeep is how many times Options.Keep a busy Conn keeps: to grow buffers anew
-	// for each batch costs as much as all else. It is busy until so many writes in
-	// a row were smaller.
-	busyKeep   = 8
-	calmWrites = 32
+	// now and then costs as much as all else. It is busy until nothing larger than
+	// Keep was written for busyTime.
+	busyKeep = 8
+	busyTime = time.Second
 )
 
 // Options bound what a Conn does. The zero value of each field means its default.
@@ -345,7 +345,7 @@ func (c *Conn) flush() {
 	defer close(c.flushed)
 	var batch []byte
 	var asked []func()
-	calm := 0 // writes since the last large one
+	var large time.Time // when more than keep was last written
 	for {
 		c.mu.Lock()
 		for len(c.buf) == 0 && len(c.later) == 0 || c.kicking {
@@ -375,11 +375,14 @@ func (c *Conn) flush() {
 		if !c.write(batch) {
 			return
 		}
-		if calm++; len(batch) > c.keep {
-			calm = 0
-		}
-		if cap(batch) > c.keep && (calm > calmWrites || cap(batch) > busyKeep*c.keep) {
-			batch = nil
+		if cap(batch) > c.keep {
+			now := time.Now()
+			if len(batch) > c.keep {
+				large = now
+			}
+			if cap(batch) > busyKeep*c.keep || now.Sub(large) > busyTime {
+				batch = nil
+			}
 		}
 	}
 }
