@@ -93,7 +93,7 @@ func (l *Link) Remote() net.Addr { return l.nc.RemoteAddr() }
 // final.
 func (l *Link) Read(m *Message) error {
 	var err error
-	if !l.Buffered() { // what is here already is little
+	if !l.Ready() { // what is here already is little
 		err = l.out.Room(l.life, outLimit)
 	}
 	if err == nil {
@@ -101,6 +101,10 @@ func (l *Link) Read(m *Message) error {
 	}
 	return l.explain(err)
 }
+
+// Ready reports whether Read will return a message at once. It is for the goroutine
+// that reads, and what it was given holds.
+func (l *Link) Ready() bool { return l.in.whole() }
 
 // Buffered reports whether more of the peer's bytes are here already.
 func (l *Link) Buffered() bool { return l.in.in.Buffered() > 0 }
