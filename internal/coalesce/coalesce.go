@@ -114,17 +114,42 @@ func New(nc net.Conn, o Options) *Conn {
 // that the connection beneath gave for an earlier Write's bytes, which also
 // ends Read; nothing of p is written then.
 func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.WriteParts(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// WriteParts is Write for parts that stay together.
+func (c *Conn) WriteParts(parts ...[]byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.take(parts); err != nil {
+		return err
+	}
+	c.work.Signal()
+	return nil
+}
+
+// Append is WriteParts for who calls Kick after it.
+func (c *Conn) Append(parts ...[]byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.take(parts)
+}
+
+// take takes parts when there is room. c.mu is held.
+func (c *Conn) take(parts [][]byte) error {
 	for len(c.buf) >= c.limit && c.err == nil && !c.asking {
 		c.room.Wait()
 	}
 	if c.err != nil {
-		return 0, c.err
+		return c.err
 	}
-	c.work.Signal()
-	c.buf = append(c.buf, p...)
-	return len(p), nil
+	for _, p := range parts {
+		c.buf = append(c.buf, p...)
+	}
+	return nil
 }
 
 // Later has f called once before the next write, which is soon, on the goroutine
@@ -139,20 +164,6 @@ func (c *Conn) Later(f func()) {
 	}
 	c.later = append(c.later, f)
 	c.work.Signal()
-}
-
-// Append is Write for who calls Kick after it.
-func (c *Conn) Append(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.buf) >= c.limit && c.err == nil {
-		c.room.Wait()
-	}
-	if c.err != nil {
-		return 0, c.err
-	}
-	c.buf = append(c.buf, p...)
-	return len(p), nil
 }
 
 const (

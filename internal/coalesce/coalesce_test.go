@@ -324,7 +324,7 @@ func TestKickKeepsOrder(t *testing.T) {
 				next++
 				var err error
 				if w%2 == 0 {
-					_, err = c.Append(b)
+					err = c.Append(b)
 				} else {
 					_, err = c.Write(b)
 				}
@@ -363,7 +363,7 @@ func TestKickOfWhatDoesNotFit(t *testing.T) {
 	const size, times = 8 << 10, 4000
 	block := bytes.Repeat([]byte{7}, size)
 	for range times {
-		if _, err := c.Append(block); err != nil {
+		if err := c.Append(block); err != nil {
 			t.Fatal(err)
 		}
 		c.Kick()

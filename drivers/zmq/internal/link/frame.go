@@ -249,11 +249,11 @@ func (f *frames) own(size int) ([]byte, error) {
 
 // room returns memory of that capacity, which for small bodies they share.
 func (f *frames) room(size int) []byte {
-	if size > small {
+	if size > smallBody {
 		return make([]byte, 0, size)
 	}
 	if len(f.block) <= size {
-		f.block = make([]byte, block)
+		f.block = make([]byte, blockSize)
 	}
 	b := f.block[:0:size]
 	f.block = f.block[size:]

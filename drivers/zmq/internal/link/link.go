@@ -23,12 +23,12 @@ type Link struct {
 	nc   net.Conn
 	out  *coalesce.Conn
 	in   frames
-	beat *time.Timer
 	life context.Context //nolint:containedctx // ends with the link, so that who waits for room does
 	end  context.CancelCauseFunc
 
-	mu     sync.Mutex // keeps the frames of a message together
-	closed bool       // no PING is sent any more
+	mu     sync.Mutex // protects the following
+	beat   *time.Timer
+	closed bool // no PING is sent any more
 }
 
 // Open makes the handshake over nc and returns a link, which owns nc from then
@@ -128,34 +128,10 @@ func (l *Link) explain(err error) error {
 
 // Write takes parts, which together are whole frames of whole messages, to be
 // written soon, and keeps nothing of them. It never waits.
-func (l *Link) Write(parts ...[]byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, p := range parts {
-		if len(p) == 0 {
-			continue
-		}
-		if _, err := l.out.Write(p); err != nil {
-			return l.explain(err)
-		}
-	}
-	return nil
-}
+func (l *Link) Write(parts ...[]byte) error { return l.explain(l.out.WriteParts(parts...)) }
 
-// Append is Write for who calls Kick after it, with no lock that others need.
-func (l *Link) Append(parts ...[]byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, p := range parts {
-		if len(p) == 0 {
-			continue
-		}
-		if _, err := l.out.Append(p); err != nil {
-			return l.explain(err)
-		}
-	}
-	return nil
-}
+// Append is Write for who calls Kick after it.
+func (l *Link) Append(parts ...[]byte) error { return l.explain(l.out.Append(parts...)) }
 
 // Kick sees to it that what Append took is written soon, now if nothing else is
 // to do.
