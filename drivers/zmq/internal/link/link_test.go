@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -80,6 +81,40 @@ func TestPieces(t *testing.T) {
 			}
 			if err := l.Read(&m); !errors.Is(err, io.EOF) {
 				t.Errorf("at the end: %v", err)
+			}
+		})
+	}
+}
+
+// TestBuffered: what is over a limit is refused as well when all of it is in the read
+// buffer already, behind a message that is not.
+func TestBuffered(t *testing.T) {
+	good := frames([]byte("head"), []byte("second"), make([]byte, 80))
+	for name, tt := range map[string]struct {
+		give []byte
+		want error
+	}{
+		"a message":              {frames([]byte("head"), []byte("second"), make([]byte, 100)), link.ErrLimit},
+		"a first frame":          {frames(make([]byte, 65)), link.ErrLimit},
+		"frames":                 {[]byte{1, 0, 1, 0, 1, 0, 0, 0}, link.ErrLimit},
+		"flags":                  {[]byte{8, 0}, link.ErrProtocol},
+		"a command in a message": {append([]byte{1, 0}, command("PING", []byte{0, 1})...), link.ErrProtocol},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options()
+			o.MaxMessage = 100
+			stream := slices.Concat(hello(), good, tt.give)
+			l, err := link.Open(t.Context(), &script{say: bytes.NewReader(stream)}, true, nil, &o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Abort(io.EOF)
+			var m link.Message
+			if err := l.Read(&m); err != nil || len(m.Third) != 80 {
+				t.Fatalf("a good message: %d bytes, %v", len(m.Third), err)
+			}
+			if err := l.Read(&m); !errors.Is(err, tt.want) {
+				t.Errorf("%v, want %v", err, tt.want)
 			}
 		})
 	}
