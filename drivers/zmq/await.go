@@ -49,7 +49,7 @@ func (cl *client) tick() {
 		for _, p := range rt.pools {
 			for e := p.queue.Front(); e != nil; {
 				x, next := e.Value.(*parcel), e.Next()
-				_, alive := x.left(now)
+				_, alive := x.left()
 				old := !x.held.IsZero() && now.Sub(x.held) > cl.c.o.resend
 				if x.sent == nil && (!alive || old) {
 					p.queue.Remove(e)

@@ -109,7 +109,7 @@ func (cl *client) route(to messaging.Address, rt *route, p *parcel, told *outcom
 		group = rt.pools[0].group // the only one
 	}
 	p.pool = rt.pool(group)
-	if p.pool.queue.Len() == 0 && cl.hand(p.pool, p, told) {
+	if p.pool.queue.Len() == 0 && cl.hand(p.pool, p, false, told) {
 		return
 	}
 	if !p.pool.waits() && cl.trying == 0 {
@@ -121,14 +121,15 @@ func (cl *client) route(to messaging.Address, rt *route, p *parcel, told *outcom
 	insert(&p.pool.queue, p)
 }
 
-// hand gives a parcel to the best member of its pool, if one has room. mu is held.
-func (cl *client) hand(p *pool, x *parcel, told *outcomes) bool {
+// hand gives a parcel to the best member of its pool, if one has room, and says
+// whether more wait. mu is held.
+func (cl *client) hand(p *pool, x *parcel, more bool, told *outcomes) bool {
 	for {
 		m := p.pick()
 		if m == nil {
 			return false
 		}
-		if m.peer.send(m, x, p.queue.Len() > 0, told) {
+		if m.peer.send(m, x, more, told) {
 			return true
 		}
 	}
@@ -198,7 +199,7 @@ func (cl *client) notify(to messaging.Address, mandatory bool, p *parcel, told *
 			x := p.copyFor(f)
 			x.pool, x.order = pl, p.order
 			switch {
-			case pl.queue.Len() == 0 && cl.hand(pl, x, told):
+			case pl.queue.Len() == 0 && cl.hand(pl, x, false, told):
 			case pl.queue.Len() < maxBacklog:
 				insert(&pl.queue, x)
 				x.complete(told, pl.group, nil, nil)
@@ -216,19 +217,15 @@ func (cl *client) notify(to messaging.Address, mandatory bool, p *parcel, told *
 
 // dispatch hands out what waits in a pool, as far as there is room. mu is held.
 func (cl *client) dispatch(p *pool, told *outcomes) {
-	now := time.Now()
 	for e := p.queue.Front(); e != nil; e = p.queue.Front() {
 		x := e.Value.(*parcel)
-		p.queue.Remove(e)
-		x.place = nil
-		if _, alive := x.left(now); !alive {
+		if _, alive := x.left(); !alive {
 			cl.expire(x, told)
-			continue
-		}
-		if !cl.hand(p, x, told) {
-			insertFront(&p.queue, x)
+		} else if !cl.hand(p, x, p.queue.Len() > 1, told) {
 			break
 		}
+		p.queue.Remove(e)
+		x.place = nil
 	}
 	if p.queue.Len() == 0 {
 		for _, m := range p.members {

@@ -2,10 +2,8 @@ package zmq
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/proto"
 	"github.com/patchbay-go/patchbay/messaging"
@@ -185,60 +183,6 @@ func (l *listener) abandon(reason error) {
 	if l.gone == nil {
 		l.gone = lostError(reason)
 	}
-}
-
-// delivery is a delivery together with what most of them hold, and its settler:
-// one allocation instead of three.
-type delivery struct {
-	message messaging.Delivery
-	session *session
-	source  *source // nil: there is nothing to settle
-	seq     uint64
-	expires time.Time // zero: never
-	headers [4]messaging.Header
-}
-
-// stale reports whether nobody is served by handling it. A cast is owed even when
-// its link is gone: it was accepted.
-func (d *delivery) stale() bool {
-	if !d.expires.IsZero() && time.Now().After(d.expires) {
-		return true
-	}
-	if d.message.ReplyTo == "" {
-		return false
-	}
-	select {
-	case <-d.session.over:
-		return true
-	default:
-		return false
-	}
-}
-
-// Settle implements messaging.Settler.
-func (d *delivery) Settle(_ context.Context, _ *messaging.Delivery, o messaging.Outcome) error {
-	if d.source == nil {
-		return nil
-	}
-	l := d.source.listener
-	l.mu.Lock()
-	d.source.free()
-	gone := l.gone
-	l.mu.Unlock()
-	if gone != nil {
-		return gone
-	}
-	outcome := proto.Ack
-	switch o {
-	case messaging.Requeue:
-		outcome = proto.Requeue
-	case messaging.Drop:
-		outcome = proto.Drop
-	}
-	if !d.session.settle(d, outcome) {
-		return fmt.Errorf("%w: the sender's link was lost", messaging.ErrConnLost)
-	}
-	return nil
 }
 
 // fifo is a queue in one slice, without allocation in steady state.

@@ -1,8 +1,6 @@
 package zmq
 
 import (
-	"time"
-
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/proto"
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -33,12 +31,11 @@ func (m *member) enqueue(x *parcel, told *outcomes) {
 
 // flush sends what was kept, as far as there is room. client.mu is held.
 func (m *member) flush(told *outcomes) {
-	now := time.Now()
 	for e := m.backlog.Front(); e != nil && m.room(); e = m.backlog.Front() {
 		x := e.Value.(*parcel)
 		m.backlog.Remove(e)
 		x.place = nil
-		if _, alive := x.left(now); !alive {
+		if _, alive := x.left(); !alive {
 			x.complete(told, m.name(), messaging.ErrNotSent, errExpired)
 			continue
 		}

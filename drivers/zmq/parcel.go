@@ -72,11 +72,11 @@ func (p *parcel) copyFor(whole *fanout) *parcel {
 
 // left returns the rest of the parcel's life, 0 for ever, and whether there is
 // any.
-func (p *parcel) left(now time.Time) (time.Duration, bool) {
+func (p *parcel) left() (time.Duration, bool) {
 	if p.expires.IsZero() {
 		return 0, true
 	}
-	d := p.expires.Sub(now)
+	d := time.Until(p.expires)
 	return d, d > 0
 }
 

@@ -53,10 +53,7 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 		x.release()
 		return true
 	}
-	var ttl time.Duration
-	if !x.expires.IsZero() {
-		ttl, _ = x.left(time.Now())
-	}
+	ttl, _ := x.left()
 	head := proto.Head{Kind: proto.Request, Source: m.source.Number, Seq: p.seq + 1, TTL: ttl, Count: x.count}
 	if x.again {
 		head.Flags |= proto.Redelivered

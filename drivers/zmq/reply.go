@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/link"
-	"github.com/patchbay-go/patchbay/drivers/zmq/internal/proto"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -65,29 +64,6 @@ func (c *conn) reply(ctx context.Context, direct string, m *messaging.Message, d
 		done.Complete(err)
 	}
 	return nil
-}
-
-// delivery makes a delivery of a reply, and returns it with its address.
-func (c *conn) delivery(m *link.Message, number uint64) (*delivery, string, error) {
-	d := new(delivery)
-	to, err := c.fill(d, m, number)
-	return d, to, err
-}
-
-// fill decodes a message into a new delivery.
-func (c *conn) fill(d *delivery, m *link.Message, number uint64) (to string, err error) {
-	msg := messaging.Message{Headers: d.headers[:0:len(d.headers)], Body: m.Third}
-	if to, err = proto.ParseProps(m.Second, &msg); err != nil {
-		return "", err
-	}
-	if int64(len(msg.Body)) > c.o.maxMessage {
-		return "", fmt.Errorf("%w: a body of %d bytes", link.ErrLimit, len(msg.Body))
-	}
-	if msg.ReplyTo != "" {
-		msg.ReplyTo = replyAddress(number, msg.ReplyTo)
-	}
-	d.message.Init(msg, d)
-	return to, nil
 }
 
 // deliverReply hands a reply to who listens at the address; there may be nobody

@@ -72,6 +72,7 @@ func (cd *candidate) down(p *peer, lk *link.Link, why error, orderly bool) {
 
 // read handles what the peer says until the link ends.
 func (p *peer) read(lk *link.Link) error {
+	in := inbound{c: p.client.c, number: p.number}
 	var m link.Message
 	for {
 		if err := lk.Read(&m); err != nil {
@@ -79,7 +80,7 @@ func (p *peer) read(lk *link.Link) error {
 		}
 		head, err := parse(&m)
 		if err == nil {
-			err = p.handle(&head, &m)
+			err = p.handle(&head, &m, &in)
 		}
 		if err != nil {
 			return err
@@ -88,10 +89,10 @@ func (p *peer) read(lk *link.Link) error {
 }
 
 // handle handles one message.
-func (p *peer) handle(head *proto.Head, m *link.Message) error {
+func (p *peer) handle(head *proto.Head, m *link.Message, in *inbound) error {
 	switch head.Kind {
 	case proto.Reply:
-		return p.reply(m)
+		return p.reply(m, in)
 	case proto.Bye:
 		return errLeft
 	}
@@ -134,8 +135,8 @@ func (p *peer) note(head *proto.Head, m *link.Message, told *outcomes) error {
 }
 
 // reply delivers a reply to one of our calls.
-func (p *peer) reply(m *link.Message) error {
-	d, to, err := p.client.c.delivery(m, p.number)
+func (p *peer) reply(m *link.Message, in *inbound) error {
+	d, to, err := in.delivery(m)
 	if err != nil {
 		return err
 	}

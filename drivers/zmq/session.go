@@ -29,7 +29,7 @@ type session struct {
 	reserved map[*source]int // room that is kept for it, guarded by each source's listener
 
 	mu       sync.Mutex // protects the following, and the order of what is written
-	received uint64     // the last request
+	received uint64     // the last request that was taken in
 	told     uint64     // up to which the peer knows
 	settled  []byte     // outcomes that the peer does not know yet
 	armed    bool       // the timer will tell
@@ -74,77 +74,6 @@ func (ss *session) greet() (*proto.HelloBody, error) {
 	return theirs, nil
 }
 
-// read handles what the peer sends until the link ends.
-func (ss *session) read() error {
-	var m link.Message
-	for {
-		if err := ss.link.Read(&m); err != nil {
-			return err
-		}
-		head, err := parse(&m)
-		if err != nil {
-			return err
-		}
-		switch head.Kind {
-		case proto.Request:
-			err = ss.request(&head, &m)
-		case proto.Reply:
-			err = ss.reply(&m)
-		case proto.Pass:
-			if src := ss.server.source(head.Source); src != nil {
-				src.pass(ss, int(head.Count))
-			}
-		case proto.Bye:
-			return errLeft
-		default:
-			err = fmt.Errorf("%w: %s from who opened the link", proto.ErrMalformed, head.Kind)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// request takes in a request, or turns it back.
-func (ss *session) request(head *proto.Head, m *link.Message) error {
-	d := &delivery{session: ss, seq: head.Seq}
-	if _, err := ss.server.c.fill(d, m, ss.number); err != nil {
-		return err
-	}
-	d.message.Redelivered = head.Flags&proto.Redelivered != 0
-	d.message.Count = int(head.Count)
-	if head.TTL > 0 {
-		d.message.TTL = head.TTL
-		d.expires = time.Now().Add(head.TTL)
-	}
-	if last := ss.received; head.Seq != last+1 { // only this goroutine changes it
-		return fmt.Errorf("%w: request %d behind %d", proto.ErrMalformed, head.Seq, last)
-	}
-	ss.open.Add(1) // before somebody settles it
-	outcome := proto.Gone
-	if src := ss.server.source(head.Source); src != nil {
-		outcome = src.offer(d, head.Flags)
-	}
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	switch outcome {
-	case proto.Full: // has been noted
-		ss.open.Add(-1)
-		ss.flush()
-		return nil
-	case proto.Gone:
-		ss.open.Add(-1)
-		ss.settled = proto.AppendSettled(ss.settled, head.Seq, outcome)
-	}
-	ss.received = head.Seq
-	if outcome == proto.Gone || d.message.ReplyTo == "" && !ss.link.Buffered() {
-		ss.flush() // somebody may wait until it was received; a caller waits for more
-	} else {
-		ss.arm()
-	}
-	return nil
-}
-
 // turnBack notes that there is no room for a request. The listener's lock is held,
 // so that the peer hears of this before it hears of room.
 func (ss *session) turnBack(seq uint64) {
@@ -152,15 +81,6 @@ func (ss *session) turnBack(seq uint64) {
 	defer ss.mu.Unlock()
 	ss.settled = proto.AppendSettled(ss.settled, seq, proto.Full)
 	ss.received = seq
-}
-
-// reply delivers what the peer says to one of our reply addresses.
-func (ss *session) reply(m *link.Message) error {
-	d, to, err := ss.server.c.delivery(m, ss.number)
-	if err != nil {
-		return err
-	}
-	return ss.server.c.deliverReply(to, d)
 }
 
 // settle notes the outcome of a request, and reports whether the link is there. The

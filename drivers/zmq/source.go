@@ -26,36 +26,48 @@ type source struct {
 
 func (s *source) limit() int { return int(s.wire.Prefetch) }
 
-// offer takes a request in, or says why not. Of Full the session is told.
-func (s *source) offer(d *delivery, flags uint8) proto.Outcome {
+// offer takes requests of one session in. It returns how many it did not, and why:
+// all of them are Gone, or some are Full, of which the session is told.
+func (s *source) offer(ds []*delivery) (back int, why proto.Outcome) {
 	l := s.listener
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ss := d.session
 	if l.err != nil {
-		return proto.Gone
+		return len(ds), proto.Gone
 	}
+	for _, d := range ds {
+		if s.admit(d) {
+			d.message.Source = s.index
+			l.ready.push(d)
+		} else {
+			d.session.turnBack(d.seq)
+			back++
+		}
+	}
+	l.signal()
+	s.grant()
+	return back, proto.Full
+}
+
+// admit reports whether there is room for a request, and takes it. The listener's
+// lock is held.
+func (s *source) admit(d *delivery) bool {
+	ss := d.session
 	waits := slices.Contains(s.waiting, ss)
+	ok := true
 	switch {
-	case flags&proto.UsesRoom != 0 && ss.reserved[s] > 0:
+	case d.flags&proto.UsesRoom != 0 && ss.reserved[s] > 0:
 		s.release(ss, 1)
 	case s.used+s.reserved >= s.limit() || waits || ss.reserved[s] > 0:
-		if !waits {
-			s.waiting = append(s.waiting, ss)
-		}
-		ss.turnBack(d.seq)
-		s.grant()
-		return proto.Full
+		ok = false
 	}
-	s.used++
-	if flags&proto.WantsRoom != 0 && !waits {
+	if ok {
+		s.used++
+	}
+	if !waits && (!ok || d.flags&proto.WantsRoom != 0) {
 		s.waiting = append(s.waiting, ss)
 	}
-	d.source = s
-	d.message.Source = s.index
-	l.push(d)
-	s.grant()
-	return proto.Ack
+	return ok
 }
 
 // release takes n off what is kept for a session. The listener's lock is held.

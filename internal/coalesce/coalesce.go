@@ -23,10 +23,10 @@ const (
 	// defaultKeep is Options.Keep's default.
 	defaultKeep = 1 << 20
 	// busyKeep is how many times Options.Keep a busy Conn keeps: to grow buffers anew
-	// for each batch costs as much as all else. It is busy until so many writes in
-	// a row were smaller.
-	busyKeep   = 8
-	calmWrites = 32
+	// now and then costs as much as all else. It is busy until nothing larger than
+	// Keep was written for busyTime.
+	busyKeep = 8
+	busyTime = time.Second
 )
 
 // Options bound what a Conn does. The zero value of each field means its default.
@@ -114,17 +114,42 @@ func New(nc net.Conn, o Options) *Conn {
 // that the connection beneath gave for an earlier Write's bytes, which also
 // ends Read; nothing of p is written then.
 func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.WriteParts(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// WriteParts is Write for parts that stay together.
+func (c *Conn) WriteParts(parts ...[]byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.take(parts); err != nil {
+		return err
+	}
+	c.work.Signal()
+	return nil
+}
+
+// Append is WriteParts for who calls Kick after it.
+func (c *Conn) Append(parts ...[]byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.take(parts)
+}
+
+// take takes parts when there is room. c.mu is held.
+func (c *Conn) take(parts [][]byte) error {
 	for len(c.buf) >= c.limit && c.err == nil && !c.asking {
 		c.room.Wait()
 	}
 	if c.err != nil {
-		return 0, c.err
+		return c.err
 	}
-	c.work.Signal()
-	c.buf = append(c.buf, p...)
-	return len(p), nil
+	for _, p := range parts {
+		c.buf = append(c.buf, p...)
+	}
+	return nil
 }
 
 // Later has f called once before the next write, which is soon, on the goroutine
@@ -139,20 +164,6 @@ func (c *Conn) Later(f func()) {
 	}
 	c.later = append(c.later, f)
 	c.work.Signal()
-}
-
-// Append is Write for who calls Kick after it.
-func (c *Conn) Append(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.buf) >= c.limit && c.err == nil {
-		c.room.Wait()
-	}
-	if c.err != nil {
-		return 0, c.err
-	}
-	c.buf = append(c.buf, p...)
-	return len(p), nil
 }
 
 const (
@@ -345,7 +356,7 @@ func (c *Conn) flush() {
 	defer close(c.flushed)
 	var batch []byte
 	var asked []func()
-	calm := 0 // writes since the last large one
+	var large time.Time // when more than keep was last written
 	for {
 		c.mu.Lock()
 		for len(c.buf) == 0 && len(c.later) == 0 || c.kicking {
@@ -375,11 +386,14 @@ func (c *Conn) flush() {
 		if !c.write(batch) {
 			return
 		}
-		if calm++; len(batch) > c.keep {
-			calm = 0
-		}
-		if cap(batch) > c.keep && (calm > calmWrites || cap(batch) > busyKeep*c.keep) {
-			batch = nil
+		if cap(batch) > c.keep {
+			now := time.Now()
+			if len(batch) > c.keep {
+				large = now
+			}
+			if cap(batch) > busyKeep*c.keep || now.Sub(large) > busyTime {
+				batch = nil
+			}
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -323,7 +324,7 @@ func TestKickKeepsOrder(t *testing.T) {
 				next++
 				var err error
 				if w%2 == 0 {
-					_, err = c.Append(b)
+					err = c.Append(b)
 				} else {
 					_, err = c.Write(b)
 				}
@@ -362,7 +363,7 @@ func TestKickOfWhatDoesNotFit(t *testing.T) {
 	const size, times = 8 << 10, 4000
 	block := bytes.Repeat([]byte{7}, size)
 	for range times {
-		if _, err := c.Append(block); err != nil {
+		if err := c.Append(block); err != nil {
 			t.Fatal(err)
 		}
 		c.Kick()
@@ -407,4 +408,47 @@ func TestRoom(t *testing.T) {
 	if err := c.Room(t.Context(), 1); err == nil {
 		t.Error("room on a connection that has ended")
 	}
+}
+
+// sink takes everything.
+type sink struct{ net.Conn }
+
+func (sink) Write(p []byte) (int, error)      { return len(p), nil }
+func (sink) SetWriteDeadline(time.Time) error { return nil }
+func (sink) Close() error                     { return nil }
+
+// TestBusyConnKeepsItsBuffers: as long as a large write comes now and then, small
+// ones between do not make its buffers grow anew; when there is none for a while,
+// they are let go.
+func TestBusyConnKeepsItsBuffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const keep = 64 << 10
+		c := coalesce.New(sink{}, coalesce.Options{Keep: keep})
+		defer c.Abort()
+		small, large := make([]byte, 100), make([]byte, 2*keep)
+		put := func(p []byte, times int) {
+			for range times {
+				if _, err := c.Write(p); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+		}
+		grown := func() uint64 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			put(small, 100)
+			put(large, 2) // there are two buffers
+			runtime.ReadMemStats(&after)
+			return after.TotalAlloc - before.TotalAlloc
+		}
+		put(large, 2)
+		if got := grown(); got >= keep {
+			t.Errorf("a busy Conn allocated %d bytes for what it had room for", got)
+		}
+		<-time.After(time.Minute)
+		if got := grown(); got < 2*keep {
+			t.Errorf("a Conn that had been calm for a minute allocated %d bytes: it had kept more than it may", got)
+		}
+	})
 }

@@ -46,6 +46,8 @@ const (
 	maxFrames    = 3
 	readBuffer   = 16 << 10
 	step         = 64 << 10 // larger frames are allocated as their bytes come
+	smallBody    = 256      // bytes of a body that shares its memory with others:
+	blockSize    = 2 << 10  // whoever keeps one keeps so much
 	keepBuffer   = 64 << 10 // bytes of each write buffer that an idle link keeps
 
 	// outLimit is how much a peer may leave unread before nothing more is read

@@ -56,22 +56,72 @@ type Message struct {
 	Head   []byte // the first frame
 	Second []byte
 	Third  []byte
-
-	head [maxHead]byte
 }
 
 // frames reads frames from a connection. It is for one goroutine.
 type frames struct {
 	in     *bufio.Reader
 	from   *deadlines
-	limit  int64  // of a message
-	second []byte // used again for each message
+	limit  int64         // of a message
+	next   Message       // the next message, still in the buffer
+	size   int           // of its frames; 0: it was not looked for, or is not whole
+	head   [maxHead]byte // of a message that was not whole
+	second []byte        // and its second frame
+	block  []byte        // what is left of the memory that small bodies are cut from
 
 	command func(name string, body []byte) error // is told commands; body holds until it returns
 }
 
-// next reads the header of a frame.
-func (f *frames) next() (flags byte, size uint64, err error) {
+// whole looks for the next message in the buffer, and reports whether all of it is
+// there and nothing is unusual about it. It waits for nothing and copies nothing.
+func (f *frames) whole() bool {
+	if f.size > 0 {
+		return true
+	}
+	b, _ := f.in.Peek(f.in.Buffered()) // it has as many
+	m, at := Message{}, 0
+	for more := true; more; {
+		flags, header, size := parseHeader(b[at:])
+		if header == 0 || flags&^(flagMore|flagLong) != 0 || size > uint64(len(b)-at-header) {
+			return false
+		}
+		at += header + int(size)
+		content := b[at-int(size) : at : at]
+		switch m.Frames++; m.Frames {
+		case 1:
+			m.Head = content
+		case 2:
+			m.Second = content
+		case maxFrames:
+			m.Third = content
+		default:
+			return false
+		}
+		more = flags&flagMore != 0
+	}
+	if len(m.Head) > maxHead || int64(at) > f.limit {
+		return false
+	}
+	f.next, f.size = m, at
+	return true
+}
+
+// parseHeader reads the header of a frame at the beginning of b. It returns no
+// header if that is not all there.
+func parseHeader(b []byte) (flags byte, header int, size uint64) {
+	switch {
+	case len(b) < 2:
+		return 0, 0, 0
+	case b[0]&flagLong == 0:
+		return b[0], 2, uint64(b[1])
+	case len(b) < MaxFrameHeader:
+		return 0, 0, 0
+	}
+	return b[0], MaxFrameHeader, binary.BigEndian.Uint64(b[1:])
+}
+
+// header reads the header of a frame.
+func (f *frames) header() (flags byte, size uint64, err error) {
 	if flags, err = f.in.ReadByte(); err != nil {
 		return 0, 0, err
 	}
@@ -105,10 +155,24 @@ func (f *frames) peek(n int) ([]byte, error) {
 
 // read reads one message. Commands before it are handled on the way.
 func (f *frames) read(m *Message) error {
-	m.Frames, m.Head, m.Second, m.Third = 0, nil, nil, nil
+	if !f.whole() {
+		return f.assemble(m)
+	}
+	*m = f.next
+	if m.Third != nil {
+		m.Third = append(f.room(len(m.Third)), m.Third...)
+	}
+	_, err := f.in.Discard(f.size)
+	f.size = 0
+	return err
+}
+
+// assemble reads one message frame by frame, as their bytes come.
+func (f *frames) assemble(m *Message) error {
+	*m = Message{}
 	left := f.limit
 	for more := true; more; {
-		flags, size, err := f.next()
+		flags, size, err := f.header()
 		if err != nil {
 			if m.Frames > 0 {
 				err = unexpected(err)
@@ -145,7 +209,7 @@ func (f *frames) readFrame(m *Message, size int) (err error) {
 		if size > maxHead {
 			return limitError("a first frame of %d bytes", size)
 		}
-		m.Head = m.head[:size]
+		m.Head = f.head[:size]
 		_, err = io.ReadFull(f.in, m.Head)
 	case 2:
 		if size > step {
@@ -168,7 +232,8 @@ func (f *frames) readFrame(m *Message, size int) (err error) {
 // own reads size bytes into memory of their own, of which no more is allocated
 // than has come, or about to come in one step.
 func (f *frames) own(size int) ([]byte, error) {
-	b := make([]byte, min(size, step))
+	b := f.room(min(size, step))
+	b = b[:cap(b)]
 	for have := 0; ; {
 		if _, err := io.ReadFull(f.in, b[have:]); err != nil {
 			return nil, err
@@ -180,6 +245,19 @@ func (f *frames) own(size int) ([]byte, error) {
 		copy(larger, b)
 		b = larger
 	}
+}
+
+// room returns memory of that capacity, which for small bodies they share.
+func (f *frames) room(size int) []byte {
+	if size > smallBody {
+		return make([]byte, 0, size)
+	}
+	if len(f.block) <= size {
+		f.block = make([]byte, blockSize)
+	}
+	b := f.block[:0:size]
+	f.block = f.block[size:]
+	return b
 }
 
 // readCommand reads a command of the traffic phase.

@@ -1,7 +1,6 @@
 package link_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -209,7 +208,7 @@ func TestLimits(t *testing.T) {
 // script is a peer that says what it was told to and reads everything.
 type script struct {
 	net.Conn
-	say *bufio.Reader
+	say io.Reader
 }
 
 func (s *script) Read(p []byte) (int, error)       { return s.say.Read(p) }
@@ -248,7 +247,7 @@ func FuzzPeer(f *testing.F) {
 			}
 		}
 		o := options()
-		l, err := link.Open(t.Context(), &script{say: bufio.NewReader(bytes.NewReader(data))}, server, security, &o)
+		l, err := link.Open(t.Context(), &script{say: bytes.NewReader(data)}, server, security, &o)
 		if err != nil {
 			return
 		}

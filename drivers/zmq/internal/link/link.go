@@ -23,12 +23,12 @@ type Link struct {
 	nc   net.Conn
 	out  *coalesce.Conn
 	in   frames
-	beat *time.Timer
 	life context.Context //nolint:containedctx // ends with the link, so that who waits for room does
 	end  context.CancelCauseFunc
 
-	mu     sync.Mutex // keeps the frames of a message together
-	closed bool       // no PING is sent any more
+	mu     sync.Mutex // protects the following
+	beat   *time.Timer
+	closed bool // no PING is sent any more
 }
 
 // Open makes the handshake over nc and returns a link, which owns nc from then
@@ -93,7 +93,7 @@ func (l *Link) Remote() net.Addr { return l.nc.RemoteAddr() }
 // final.
 func (l *Link) Read(m *Message) error {
 	var err error
-	if !l.Buffered() { // what is here already is little
+	if !l.Ready() { // what is here already is little
 		err = l.out.Room(l.life, outLimit)
 	}
 	if err == nil {
@@ -101,6 +101,10 @@ func (l *Link) Read(m *Message) error {
 	}
 	return l.explain(err)
 }
+
+// Ready reports whether Read will return a message at once. It is for the goroutine
+// that reads, and what it was given holds.
+func (l *Link) Ready() bool { return l.in.whole() }
 
 // Buffered reports whether more of the peer's bytes are here already.
 func (l *Link) Buffered() bool { return l.in.in.Buffered() > 0 }
@@ -124,34 +128,10 @@ func (l *Link) explain(err error) error {
 
 // Write takes parts, which together are whole frames of whole messages, to be
 // written soon, and keeps nothing of them. It never waits.
-func (l *Link) Write(parts ...[]byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, p := range parts {
-		if len(p) == 0 {
-			continue
-		}
-		if _, err := l.out.Write(p); err != nil {
-			return l.explain(err)
-		}
-	}
-	return nil
-}
+func (l *Link) Write(parts ...[]byte) error { return l.explain(l.out.WriteParts(parts...)) }
 
-// Append is Write for who calls Kick after it, with no lock that others need.
-func (l *Link) Append(parts ...[]byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, p := range parts {
-		if len(p) == 0 {
-			continue
-		}
-		if _, err := l.out.Append(p); err != nil {
-			return l.explain(err)
-		}
-	}
-	return nil
-}
+// Append is Write for who calls Kick after it.
+func (l *Link) Append(parts ...[]byte) error { return l.explain(l.out.Append(parts...)) }
 
 // Kick sees to it that what Append took is written soon, now if nothing else is
 // to do.

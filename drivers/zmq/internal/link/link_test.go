@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
+	"slices"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/link"
@@ -22,6 +26,97 @@ func TestSizes(t *testing.T) {
 		if size < 1<<20-100 {
 			roundTrip(t, l, []byte("head"), body)
 		}
+	}
+}
+
+// TestPieces reads messages that come in pieces of any size, with commands between
+// them. Bodies are the reader's own for ever, though small ones share memory.
+func TestPieces(t *testing.T) {
+	var want [][3]string
+	stream := hello()
+	for i := range 2000 {
+		text := func(n int) string { return strings.Repeat(string(rune('a'+i%26)), n) }
+		m := [3]string{text(24), text(i % 40), text(i * 7 % 400)}
+		if i%100 == 99 {
+			m[2] = text(i * 50)
+		}
+		want = append(want, m)
+		stream = append(stream, frames([]byte(m[0]), []byte(m[1]), []byte(m[2]))...)
+		if i%13 == 0 {
+			stream = append(stream, command("PING", []byte{0, 1})...)
+		}
+	}
+	for name, pieces := range map[string]func(io.Reader) io.Reader{
+		"as large as can be": func(r io.Reader) io.Reader { return r },
+		"halves":             iotest.HalfReader,
+		"bytes":              iotest.OneByteReader,
+		"the end with data":  iotest.DataErrReader,
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options()
+			l, err := link.Open(t.Context(), &script{say: pieces(bytes.NewReader(stream))}, true, nil, &o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Abort(io.EOF)
+			var m link.Message
+			bodies := make([][]byte, len(want))
+			for i := range want {
+				if err := l.Read(&m); err != nil {
+					t.Fatal(err)
+				}
+				if string(m.Head) != want[i][0] || string(m.Second) != want[i][1] || m.Frames != 3 {
+					t.Fatalf("message %d: %q, %q", i, m.Head, m.Second)
+				}
+				bodies[i] = m.Third
+				_ = append(m.Third, "this must not get into the next one"...)
+				if head := string(m.Head); l.Ready() && head != string(m.Head) {
+					t.Fatalf("Ready changed message %d", i)
+				}
+			}
+			for i := range want {
+				if string(bodies[i]) != want[i][2] {
+					t.Fatalf("body %d: %q, want %q", i, bodies[i], want[i][2])
+				}
+			}
+			if err := l.Read(&m); !errors.Is(err, io.EOF) {
+				t.Errorf("at the end: %v", err)
+			}
+		})
+	}
+}
+
+// TestBuffered: what is over a limit is refused as well when all of it is in the read
+// buffer already, behind a message that is not.
+func TestBuffered(t *testing.T) {
+	good := frames([]byte("head"), []byte("second"), make([]byte, 80))
+	for name, tt := range map[string]struct {
+		give []byte
+		want error
+	}{
+		"a message":              {frames([]byte("head"), []byte("second"), make([]byte, 100)), link.ErrLimit},
+		"a first frame":          {frames(make([]byte, 65)), link.ErrLimit},
+		"frames":                 {[]byte{1, 0, 1, 0, 1, 0, 0, 0}, link.ErrLimit},
+		"flags":                  {[]byte{8, 0}, link.ErrProtocol},
+		"a command in a message": {append([]byte{1, 0}, command("PING", []byte{0, 1})...), link.ErrProtocol},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options()
+			o.MaxMessage = 100
+			stream := slices.Concat(hello(), good, tt.give)
+			l, err := link.Open(t.Context(), &script{say: bytes.NewReader(stream)}, true, nil, &o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Abort(io.EOF)
+			var m link.Message
+			if err := l.Read(&m); err != nil || len(m.Third) != 80 {
+				t.Fatalf("a good message: %d bytes, %v", len(m.Third), err)
+			}
+			if err := l.Read(&m); !errors.Is(err, tt.want) {
+				t.Errorf("%v, want %v", err, tt.want)
+			}
+		})
 	}
 }
 

@@ -175,8 +175,8 @@ type scanner struct {
 }
 
 func (s *scanner) take(n int) string {
-	if s.bad || n < 0 || n > len(s.rest) {
-		s.bad = true
+	if n > len(s.rest) {
+		s.rest, s.bad = "", true
 		return ""
 	}
 	v := s.rest[:n]
@@ -185,8 +185,9 @@ func (s *scanner) take(n int) string {
 }
 
 func (s *scanner) number(size int) (n uint64) {
-	for _, c := range []byte(s.take(size)) {
-		n = n<<8 | uint64(c)
+	digits := s.take(size)
+	for i := range len(digits) {
+		n = n<<8 | uint64(digits[i])
 	}
 	return n
 }
@@ -195,14 +196,7 @@ func (s *scanner) number(size int) (n uint64) {
 func (s *scanner) text() string { return s.take(int(s.number(2))) }
 
 // long reads a string behind its length in four bytes.
-func (s *scanner) long() string {
-	n := s.number(4)
-	if n > uint64(len(s.rest)) {
-		s.bad = true
-		return ""
-	}
-	return s.take(int(n))
-}
+func (s *scanner) long() string { return s.take(int(min(s.number(4), math.MaxInt32))) }
 
 // end returns what is wrong, if anything.
 func (s *scanner) end(what string) error {

@@ -3,6 +3,7 @@ package proto
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -59,7 +60,12 @@ func ParseProps(frame []byte, m *messaging.Message) (to string, err error) {
 	m.ContentType = s.text()
 	m.ContentEncoding = s.text()
 	m.Priority = uint8(s.number(1))
-	for range s.number(2) {
+	const least = 6 // bytes of a header
+	headers := int(s.number(2))
+	if headers > 0 {
+		m.Headers = slices.Grow(m.Headers, min(headers, len(s.rest)/least))
+	}
+	for range headers {
 		if s.bad {
 			break
 		}
