@@ -59,10 +59,11 @@ func (p *patchbay) Serve(ctx context.Context, s *Spec, n int, t *Tally) (Closer,
 		t.Add()
 		return rpc.None{}, nil
 	})
-	srv, err := rpc.NewServer(transport, messaging.Target{Topic: s.Topic, Server: strconv.Itoa(n)}, []*rpc.Endpoint{ep}, &rpc.ServerOptions{
-		Executor: rpc.Workers(max(rpc.DefaultWorkers, s.workers())),
-		Logger:   p.log,
-	})
+	o := &rpc.ServerOptions{Executor: rpc.Workers(max(rpc.DefaultWorkers, s.workers())), Logger: p.log}
+	if s.Blocking {
+		o.Executor, o.Prefetch = rpc.Blocking(), max(256, s.workers())
+	}
+	srv, err := rpc.NewServer(transport, messaging.Target{Topic: s.Topic, Server: strconv.Itoa(n)}, []*rpc.Endpoint{ep}, o)
 	if err == nil {
 		err = srv.Start(ctx)
 	}

@@ -32,6 +32,10 @@ type Spec struct {
 	Servers  int           `json:"servers"`  // each with connections of its own; default: 1
 	Duration time.Duration `json:"duration"` // of the measured part; default: 5 s
 
+	// Blocking has a server handle requests one by one, where it receives them, as a
+	// plain program does. Only Patchbay heeds it.
+	Blocking bool `json:"blocking,omitempty"`
+
 	// Profile begins the names of files for profiles of CPU and allocations:
 	// FILE-client-cpu.pprof and three others. Default: none are written.
 	Profile string `json:"profile,omitempty"`
