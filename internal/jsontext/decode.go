@@ -27,6 +27,9 @@ func (c *Codec) Unmarshal(data []byte, v any, strict bool) error {
 		options = strictly
 	}
 	err := jsonv2.Unmarshal(data, v, options)
+	if err == nil {
+		return nil
+	}
 	var syntax *jsonv1.SyntaxError
 	if !errors.As(err, &syntax) {
 		return err
