@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/Azure/go-amqp"
@@ -155,7 +156,7 @@ func (c *conn) why(err error) error {
 	reason := messaging.ErrConnLost
 	if errors.As(err, &said) {
 		reason = joined(messaging.ErrConnLost, explain(err))
-	} else if raw := c.raw.Err(); raw != nil {
+	} else if raw := c.raw.Err(); raw != nil && (err == nil || !errors.Is(raw, net.ErrClosed)) { // else the library closed it, and says why
 		reason = joined(messaging.ErrConnLost, raw)
 	} else if err != nil {
 		reason = joined(messaging.ErrConnLost, err)

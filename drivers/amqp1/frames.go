@@ -3,6 +3,7 @@ package amqp1
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,6 +98,10 @@ func (f *frames) Err() error {
 	return nil
 }
 
+// noChannel is the channel that Artemis gives what it still says of the links of a
+// session which has ended. It is dropped: the library would end the connection.
+const noChannel = math.MaxUint16
+
 // take takes a frame, or leaves it to the library.
 func (f *frames) take(frame []byte) (bool, error) {
 	body := bodyOf(frame)
@@ -117,6 +122,9 @@ func (f *frames) take(frame []byte) (bool, error) {
 		default:
 			if s != nil {
 				return s.take(what, v, payload)
+			}
+			if channel == noChannel {
+				return true, nil
 			}
 		}
 	}

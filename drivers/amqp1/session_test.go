@@ -2,6 +2,7 @@ package amqp1
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -48,6 +49,19 @@ func TestLibrarysSessions(t *testing.T) {
 	for _, frame := range [][]byte{{0, 0, 0, 8, 2, 0, 0, 0}, {0, 0, 0, 12, 2, 1, 0, 0, 0, 0x53, 0x44, 0x45}, {0, 0, 0, 9, 2, 0, 0, 0, 0}} {
 		if ours, err := p.c.frames.take(frame); ours || err != nil {
 			t.Errorf("% x: %v, %v", frame, ours, err)
+		}
+	}
+}
+
+// TestNoChannel: Artemis says something of a link of a session that has just ended
+// without a channel, and the library would end the connection for it.
+func TestNoChannel(t *testing.T) {
+	p := newPair(t, 100)
+	for channel, want := range map[uint16]bool{noChannel: true, noChannel - 1: false} {
+		frame := performative(performFlow, 4, codeUint0, codeUint0, codeUint0, codeUint0)
+		binary.BigEndian.PutUint16(frame[6:], channel)
+		if ours, err := p.c.frames.take(frame); ours != want || err != nil {
+			t.Errorf("a flow on channel %d: taken %v, %v", channel, ours, err)
 		}
 	}
 }
