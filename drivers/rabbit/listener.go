@@ -62,6 +62,9 @@ func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listene
 	l.prefetch = max(1, l.prefetch)
 	l.inbox = inbox.New[polled]()
 
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	err = c.Await(ctx, func() error { return l.start(plans) })
 	if err != nil {
 		c.Spawn(func() { // it may still be starting

@@ -15,9 +15,9 @@ import (
 // This file decodes with the implementation that encoding/json has from Go 1.27 on,
 // under the rules of the present one: it reads long texts in an eighth of the time.
 
-// Unmarshal decodes data, exactly one value, into v. With strict, names that v does
+// Decode decodes data, exactly one value, into v. With strict, names that v does
 // not have are an error.
-func (c *Codec) Unmarshal(data []byte, v any, strict bool) error {
+func Decode(data []byte, v any, strict bool) error {
 	if raw, ok := v.(*json.RawMessage); ok {
 		*raw = append((*raw)[:0], data...)
 		return nil
@@ -41,11 +41,8 @@ func (c *Codec) Unmarshal(data []byte, v any, strict bool) error {
 	return jsonv2.Unmarshal(quoted, v, options)
 }
 
-// Unmarshal decodes what is decoded rarely.
-func Unmarshal(data []byte, v any) error {
-	var c Codec
-	return c.Unmarshal(data, v, false)
-}
+// Unmarshal is Decode, but not strict.
+func Unmarshal(data []byte, v any) error { return Decode(data, v, false) }
 
 //nolint:gochecknoglobals // constants
 var (
