@@ -3,6 +3,8 @@ package conformance
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -18,6 +20,7 @@ func callStateCases() []Case {
 		must("call_late_reply_dropped", "An answer that comes too late must not become the answer to the next call.", callLateReply),
 		must("call_duplicate_reply_dropped", "An answer that comes twice must not become the answer to the next call.", callDuplicateReply),
 		must("call_reply_for_other_client_never_delivered", "An answer belongs to the call that it names, whoever else waits.", callOtherClient),
+		must("call_reply_to_strange_address", "Anybody can name any address for his reply: to answer there must cost others nothing.", callStrangeAddress),
 		must("call_deadline_propagates_remaining", "A server that knows when its caller gives up can stop in time.", callDeadline),
 		must("call_to_busy_server_waits", "What comes while all workers are busy waits for one, whichever way it came in.", callBusy),
 		must("call_expired_request_not_executed", "Work that nobody waits for any more must not be done under load.", callExpired),
@@ -246,6 +249,50 @@ func callOtherClient(t *trial) {
 	t.answered("alice", fromAlice)
 	if n := alice.Stats().ReplyDropped; n != 0 {
 		t.errorf("the other client dropped %d replies, want none", n)
+	}
+}
+
+// callStrangeAddress sends replies to addresses, and calls, that a stranger's request
+// could name, while a good call waits for its own. The second address ends a
+// connection to RabbitMQ before 4.2, if it gets there, and what is not UTF-8 one of
+// AMQP 1.0.
+func callStrangeAddress(t *trial) {
+	topic := t.name("topic")
+	server, client := t.open(), t.open()
+	s := t.listen(server, serverOf(messaging.Target{Topic: topic, Server: "s"}))
+	good := t.request(t.patient(), client, anyOf(topic), "good")
+	in := t.poll(s, "s")
+	t.settle(in, messaging.Ack)
+	nobody := strings.Repeat("long", 70)
+	for _, strange := range []struct{ address, call string }{
+		{"nobody", in.CallID},
+		{"amq.rabbitmq.reply-to.g2EB.x", in.CallID},
+		{"amq.rabbitmq.reply-to", in.CallID},
+		{"/queues/%zz", in.CallID},
+		{"*", in.CallID},
+		{"a.#", in.CallID},
+		{"tcp://127.0.0.1:1", in.CallID},
+		{"\x00", in.CallID},
+		{"\xff", in.CallID},
+		{in.ReplyTo + "x", in.CallID},
+		{nobody, in.CallID},
+		{strings.Repeat("\U0001f4ec", 60), in.CallID},
+		{in.ReplyTo, nobody},
+		{in.ReplyTo, "\x00"},
+		{in.ReplyTo, "\xff"},
+		{in.ReplyTo, "\U0001f4ec"},
+	} {
+		e := replyWith("strange")
+		e.CallID = strange.call
+		to := messaging.Address{Kind: messaging.KindReply, Direct: strange.address}
+		if err := t.attemptEnvelope(server, to, fmt.Sprintf("%q to %q", strange.call, strange.address), e, nil); errors.Is(err, messaging.ErrOutcomeUnknown) {
+			t.errorf("a reply to %q is lost on the way: %v", strange.address, err)
+		}
+	}
+	t.answer(server, in)
+	t.answered("good", good)
+	if n := server.Stats().ConnsLost; n > 0 {
+		t.errorf("strange addresses cost %d connections", n)
 	}
 }
 

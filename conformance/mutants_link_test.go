@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -116,6 +117,20 @@ func linkMutants() []mutant {
 					to.Direct += "-old"
 				}
 			}),
+		},
+		{
+			"broken_by_reply_address", "loses its connection over a reply address that is not one of its own making",
+			[]string{"call_reply_to_strange_address"},
+			func() hooks {
+				return hooks{send: func(ctx context.Context, c *conn, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
+					if to.Kind == messaging.KindReply && strings.HasPrefix(to.Direct, "amq.rabbitmq.reply-to.") {
+						err := c.Conn.Close(ctx)
+						done.Complete(fmt.Errorf("%w: %w", messaging.ErrOutcomeUnknown, messaging.ErrConnLost))
+						return err
+					}
+					return c.Conn.Send(ctx, to, m, done)
+				}}
+			},
 		},
 		{
 			"password_in_log", "says with which password it was connected when a connection is lost",

@@ -33,7 +33,7 @@ func replyMutants() []mutant {
 	return []mutant{
 		{
 			"reply_broadcast", "gives every reply to all clients",
-			[]string{"call_reply_for_other_client_never_delivered", "call_1000_concurrent_correlated"},
+			[]string{"call_reply_for_other_client_never_delivered", "call_reply_to_strange_address", "call_1000_concurrent_correlated"},
 			onSend(func(c *conn, to *messaging.Address, m *messaging.Message) {
 				if beat, _ := m.Header("pb-heartbeat"); to.Kind != messaging.KindReply || beat == "true" {
 					return
@@ -53,7 +53,10 @@ func replyMutants() []mutant {
 		},
 		{
 			"reply_to_latest_call", "takes a reply for the answer to the latest call",
-			[]string{"call_late_reply_dropped", "call_duplicate_reply_dropped", "call_reply_for_other_client_never_delivered"},
+			[]string{
+				"call_late_reply_dropped", "call_duplicate_reply_dropped", "call_reply_for_other_client_never_delivered",
+				"call_reply_to_strange_address",
+			},
 			replyToLatest,
 		},
 		{

@@ -109,11 +109,14 @@ func TestCheck(t *testing.T) {
 		"name":             {Headers: []messaging.Header{{Key: wrong}}},
 		"size":             {Body: []byte("four")},
 	} {
-		if check(m, 3) == nil {
+		if check(messaging.Address{}, m, 3) == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if err := check(&messaging.Message{ID: "é", Body: []byte("four")}, 4); err != nil {
+	if check(messaging.Address{Kind: messaging.KindReply, Direct: wrong}, &messaging.Message{}, 0) == nil {
+		t.Error("the address of a reply: no error")
+	}
+	if err := check(messaging.Address{Direct: "é"}, &messaging.Message{ID: "é", Body: []byte("four")}, 4); err != nil {
 		t.Error(err)
 	}
 }

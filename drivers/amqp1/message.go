@@ -17,14 +17,14 @@ import (
 const maxTTL = math.MaxUint32 * time.Millisecond
 
 // check reports what no peer takes.
-func check(m *messaging.Message, limit int64) error {
+func check(to messaging.Address, m *messaging.Message, limit int64) error {
 	if limit > 0 && int64(len(m.Body)) > limit {
 		return fmt.Errorf("%w: %d bytes, the peer takes %d", messaging.ErrTooLarge, len(m.Body), limit)
 	}
 	if !isASCII(m.ContentType) || !isASCII(m.ContentEncoding) {
 		return errors.Join(messaging.ErrPermanent, errors.New("a content type is ASCII"))
 	}
-	valid := utf8.ValidString(m.ID) && utf8.ValidString(m.CorrelationID) && utf8.ValidString(m.ReplyTo)
+	valid := utf8.ValidString(to.Direct) && utf8.ValidString(m.ID) && utf8.ValidString(m.CorrelationID) && utf8.ValidString(m.ReplyTo)
 	for i := range m.Headers {
 		valid = valid && utf8.ValidString(m.Headers[i].Key) && utf8.ValidString(m.Headers[i].Value)
 	}

@@ -23,7 +23,7 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := check(m, c.caps.MaxMessage); err != nil {
+	if err := check(to, m, c.caps.MaxMessage); err != nil {
 		return err
 	}
 	target := c.routes.to(c, to)

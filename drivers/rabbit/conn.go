@@ -33,14 +33,15 @@ const (
 type conn struct {
 	lifetime.Lifetime
 
-	o      *options
-	raw    *coalesce.Conn
-	frames *frames          // over raw
-	amqp   *amqp.Connection // over frames
-	caps   messaging.Capabilities
-	memory *memory // of all connections of the driver
-	window int
-	write  time.Duration // the write timeout
+	o       *options
+	raw     *coalesce.Conn
+	frames  *frames          // over raw
+	amqp    *amqp.Connection // over frames
+	caps    messaging.Capabilities
+	version string  // of the broker; empty: it does not tell
+	memory  *memory // of all connections of the driver
+	window  int
+	write   time.Duration // the write timeout
 
 	direct  *publisher
 	fanout  *publisher
@@ -56,7 +57,7 @@ func newConn(ctx context.Context, d *driver, host string, f *frames, opened *amq
 	version, _ := opened.Properties["version"].(string)
 	c := &conn{
 		o: d.o, raw: f.Conn, frames: f, amqp: opened, memory: d.memory, window: d.window, write: d.writeTimeout(),
-		caps: d.o.capabilities(version),
+		caps: d.o.capabilities(version), version: version,
 	}
 	c.Begin(ctx, host, f.Conn, explain)
 	c.Gate.MaxCount, c.Gate.MaxBytes = d.window, windowBytes
@@ -85,6 +86,12 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if to.Kind == messaging.KindReply && c.dangerous(to.Direct) {
+		if done != nil {
+			done.Complete(refused(to))
+		}
+		return nil
 	}
 	r := c.o.route(to)
 	if err := check(m, r, c.caps.MaxMessage, c.amqp.Config.FrameSize); err != nil {
