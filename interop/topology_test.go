@@ -44,6 +44,13 @@ func TestTopologies(t *testing.T) {
 	}
 }
 
+// TestDirectReplies: Python servers reply to Go clients that have no reply queue.
+func TestDirectReplies(t *testing.T) {
+	t.Parallel()
+	url := brokertest.RabbitMQ(t, "4.3").VHost(t)
+	checkTopology(t, url, url+"?direct_reply_to=true")
+}
+
 func checkTopology(t *testing.T, pyURL, goURL string) {
 	t.Helper()
 	p := sharedPeer(t)

@@ -70,6 +70,11 @@ func TestConformanceSharedConnection(t *testing.T) {
 	conformance.RunWith(t, harness(t, newBroker(t), "share_connection=true"), conformance.Options{Volume: 0.1})
 }
 
+// TestConformanceDirectReply proves that replies can come without a queue.
+func TestConformanceDirectReply(t *testing.T) {
+	conformance.RunWith(t, harness(t, newBroker(t), directOption), conformance.Options{Volume: 0.1})
+}
+
 // describes compares the documentation with a run, unless it was one of chosen
 // cases only.
 func describes(t *testing.T, column string, r *conformance.Report) {

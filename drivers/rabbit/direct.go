@@ -4,11 +4,32 @@ import (
 	"fmt"
 	"strings"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
-// directReplyTo is what addresses for direct replies begin with.
+// This file receives replies without a queue, with direct_reply_to: the broker
+// passes them from the server's channel to ours, and keeps none. That is cheaper
+// for the broker by what a queue costs, and nothing is declared or left behind.
+// What is on its way when the connection is lost is lost with it, so
+// Capabilities.StableReply is false then.
+//
+// The usual way is to publish each request on the channel that consumes, with a
+// placeholder for the address that the broker fills in. Here requests go over any
+// connection, so the address is asked for once. ADR 0013 says how, and why.
+
+// directReplyTo is the placeholder, and the queue that is consumed.
 const directReplyTo = "amq.rabbitmq.reply-to"
+
+// allowDirect fails for a broker which says of a direct reply that is mandatory
+// that it had no route: its sender would send it again and again.
+func (c *conn) allowDirect() error {
+	if older(c.version, 4, 2) {
+		return fmt.Errorf("%w: direct_reply_to needs RabbitMQ 4.2 or later, the broker is %s", messaging.ErrPermanent, c.version)
+	}
+	return nil
+}
 
 // dangerous reports whether a reply to that address could end the connection:
 // before 4.2 the broker fails over an address for direct replies that is not one
@@ -29,4 +50,28 @@ func older(version string, major, minor int) bool {
 		return false
 	}
 	return a < major || a == major && b < minor
+}
+
+// consumeDirect consumes direct replies, and makes their address the listener's. A
+// message that has no route comes back, with the address filled in.
+func (s *session) consumeDirect() (<-chan amqp.Delivery, error) {
+	returned := s.ch.lib.NotifyReturn(make(chan amqp.Return, 1))
+	deliveries, err := s.ch.lib.Consume(directReplyTo, s.s.tag, true, false, false, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	nowhere := s.s.plan.queue.name
+	err = s.ch.lib.PublishWithContext(s.c.Context(), "", nowhere, true, false, amqp.Publishing{ReplyTo: directReplyTo})
+	if err != nil {
+		return nil, err
+	}
+	r, ok := <-returned // closed with the channel
+	if !ok {
+		return nil, amqp.ErrClosed
+	}
+	if !strings.HasPrefix(r.ReplyTo, directReplyTo+".") {
+		return nil, fmt.Errorf("%w: the broker tells no address for direct replies, but %q", messaging.ErrPermanent, r.ReplyTo)
+	}
+	s.s.l.reply = r.ReplyTo
+	return deliveries, nil
 }

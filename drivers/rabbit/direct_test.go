@@ -7,6 +7,45 @@ import (
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
+const directOption = "direct_reply_to=true"
+
+func replies(name string) messaging.Subscription {
+	return messaging.Subscription{Reply: name, Instance: "i", Prefetch: 1}
+}
+
+// TestDirectReply: replies arrive from any connection, at an address that no queue
+// has, and are nobody's once the listener is closed.
+func TestDirectReply(t *testing.T) {
+	b := newBroker(t)
+	l := listen(t, dial(t, b, directOption), replies("reply_direct"))
+	to := messaging.Address{Kind: messaging.KindReply, Direct: l.Address()}
+	if !strings.HasPrefix(to.Direct, "amq.rabbitmq.reply-to.") {
+		t.Errorf("address %q", to.Direct)
+	}
+	if b.hasQueue(t, "reply_direct") {
+		t.Error("there is a queue")
+	}
+	out := dial(t, b, "")
+	m := text("x")
+	m.Mandatory = true
+	mustSend(t, out, to, m)
+	d := poll(t, l)
+	if string(d.Body) != "x" {
+		t.Errorf("got %q", d.Body)
+	}
+	for _, o := range []messaging.Outcome{messaging.Ack, messaging.Requeue, messaging.Drop, messaging.Ack} {
+		settle(t, d, o) // the broker would close the channel if it heard of it
+		mustSend(t, out, to, text("y"))
+		if d = poll(t, l); string(d.Body) != "y" {
+			t.Errorf("got %q", d.Body)
+		}
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	mustSend(t, out, to, m) // the broker does not say that nobody is there
+}
+
 // TestDirectReplyAddresses: no address of a stranger's ends a connection.
 func TestDirectReplyAddresses(t *testing.T) {
 	onEach(t, func(t *testing.T, b *broker) {
@@ -30,4 +69,36 @@ func TestDirectReplyAddresses(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestDirectReplyFlood: nobody slows the broker down, so what waits for a listener
+// that does not poll has an end.
+func TestDirectReplyFlood(t *testing.T) {
+	b := newBroker(t)
+	in, out := dial(t, b, directOption), dial(t, b, "")
+	to := messaging.Address{Kind: messaging.KindReply, Direct: listen(t, in, replies("reply_flood")).Address()}
+	for range 2000 {
+		if err := out.Send(within(t, limit), to, text("x"), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-in.Done():
+		wantErr(t, in.Err(), messaging.ErrConnLost)
+	case <-within(t, limit).Done():
+		t.Error("2000 replies wait")
+	}
+}
+
+// TestDirectReplyOldBroker: the error says which version is needed, and nobody tries again.
+func TestDirectReplyOldBroker(t *testing.T) {
+	for _, version := range []string{"3.10", "4.0"} {
+		t.Run(version, func(t *testing.T) {
+			_, err := dial(t, newBrokerOf(t, version), directOption).Listen(within(t, limit), replies("reply_old"))
+			wantErr(t, err, messaging.ErrPermanent)
+			if err == nil || !strings.Contains(err.Error(), "needs RabbitMQ 4.2 or later, the broker is "+version) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
 }

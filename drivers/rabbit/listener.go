@@ -88,7 +88,7 @@ func (l *listener) start(plans []plan) error {
 				return err
 			}
 		}
-		if l.reply != "" {
+		if l.reply != "" && !s.plan.direct {
 			l.reply = s.plan.queue.name
 		}
 		l.sources = append(l.sources, s)
@@ -194,8 +194,11 @@ type polled struct {
 }
 
 func (p polled) giveBack() int {
-	if p.s.stream != nil {
+	switch {
+	case p.s.stream != nil:
 		return 1 // it stays in the stream
+	case p.s.s.plan.direct:
+		return 0 // it is nobody else's
 	}
 	if p.s.refuse(p.d.Tag, true) != nil {
 		return 0 // lost: the broker has it already

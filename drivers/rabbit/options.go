@@ -44,6 +44,7 @@ type options struct {
 	wire      string
 
 	shareConnection bool // for sending and listening
+	directReply     bool // replies come without a queue
 }
 
 const (
@@ -81,6 +82,7 @@ func readOptions(u *messaging.URL, r *messaging.OptionReader) *options {
 		login:            r.Enum("rabbit_login_method", "", loginPlain, loginAMQPlain, loginExternal),
 		wire:             r.Enum("wire", wireOslo, wireOslo, wireNative),
 		shareConnection:  r.Bool("share_connection", false),
+		directReply:      r.Bool("direct_reply_to", false),
 		vhost:            "/",
 	}
 	if u.VirtualHost != "" {
@@ -166,7 +168,7 @@ func (o *options) capabilities(version string) messaging.Capabilities {
 		Taps:          true,
 		OfflineCast:   !o.autoDelete,
 		DeliveryCount: o.quorum,
-		StableReply:   true,
+		StableReply:   !o.directReply,
 		MaxMessage:    o.maxMessage,
 	}
 	if c.MaxMessage == 0 {

@@ -97,6 +97,7 @@ func TestCapabilities(t *testing.T) {
 			{"rabbit_quorum_queue=true", func(c *messaging.Capabilities) { c.Durable, c.DeliveryCount = true, true }},
 			{"amqp_durable_queues=true", func(c *messaging.Capabilities) { c.Durable = true }},
 			{"amqp_durable_queues=true&amqp_auto_delete=true", func(c *messaging.Capabilities) { c.Durable, c.OfflineCast = true, false }},
+			{"amqp_durable_queues=true&direct_reply_to=true", func(c *messaging.Capabilities) { c.Durable, c.StableReply = true, false }},
 			{"amqp_durable_queues=true&max_message_size=5", func(c *messaging.Capabilities) { c.Durable, c.MaxMessage = true, 5 }},
 		} {
 			want := always

@@ -66,7 +66,7 @@ const maxSurplus = 1000
 
 // deliver is told of a message that was delivered.
 func (s *session) deliver(a *arrival) {
-	if n := s.acks.add(a.tag); n > 2*s.s.l.prefetch+maxSurplus {
+	if n := s.unsettled(a.tag); n > 2*s.s.l.prefetch+maxSurplus {
 		s.c.Fail(&messaging.OpError{Op: "receiving from", Addr: s.c.Host, Err: joined(messaging.ErrConnLost,
 			fmt.Errorf("the broker delivered %d messages, with a prefetch of %d", n, s.s.l.prefetch))})
 	}
@@ -84,6 +84,15 @@ func (s *session) deliver(a *arrival) {
 	if l := s.s.l; l.deliver == nil || l.inbox.Len() > 0 || !l.deliver(d) {
 		l.inbox.Put(polled{d, s})
 	}
+}
+
+// unsettled notes a delivery, and returns how many nobody has done with. A direct
+// reply is the broker's no more once it is sent, so only those count that wait.
+func (s *session) unsettled(tag uint64) int {
+	if s.s.plan.direct {
+		return s.s.l.inbox.Len()
+	}
+	return s.acks.add(tag)
 }
 
 // got is told what basic.get has found; nil: nothing.
@@ -151,6 +160,8 @@ func (s *session) Settle(_ context.Context, d *messaging.Delivery, o messaging.O
 	switch {
 	case s.stream != nil:
 		s.settleReading(d, o)
+		return nil
+	case s.s.plan.direct:
 		return nil
 	case o != messaging.Ack:
 		return s.refuse(d.Tag, o == messaging.Requeue)

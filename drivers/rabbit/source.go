@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"fmt"
 	"strconv"
 	"sync"
 
@@ -71,6 +72,9 @@ func (s *source) fail(err error) {
 // consume declares the queue and consumes it: on the channel of old, if that
 // is still open, else on a new one.
 func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
+	if s.plan.direct && old != nil {
+		return nil, fmt.Errorf("%w: its channel or consumer is gone", messaging.ErrReplyLost)
+	}
 	if err := s.declare(); err != nil {
 		return nil, err
 	}
@@ -88,6 +92,9 @@ func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
 	defer session.calls.Unlock()
 	if s.stopping() {
 		return nil, messaging.ErrClosed
+	}
+	if s.plan.direct {
+		return session.consumeDirect()
 	}
 	return session.ch.lib.Consume(s.plan.queue.name, s.tag, false, false, false, false, s.arguments(session))
 }

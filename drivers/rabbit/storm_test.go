@@ -40,7 +40,9 @@ type storm struct {
 // each call has one outcome, which is true, in time and the caller's own, and
 // in the end nothing is left.
 func TestStorm(t *testing.T) {
-	for name, options := range map[string]string{"a connection each": "", "shared connection": "share_connection=true"} {
+	for name, options := range map[string]string{
+		"a connection each": "", "shared connection": "share_connection=true", "direct replies": directOption,
+	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBroker(t)
 			descriptors := countDescriptors(t)

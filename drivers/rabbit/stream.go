@@ -33,6 +33,9 @@ type readings struct {
 // is another one, once it is there again.
 func (s *source) declare() error {
 	c := s.l.c
+	if s.plan.direct {
+		return c.allowDirect()
+	}
 	if s.plan.stream && s.kept.position.began() {
 		gone := false
 		err := c.control.do(c.Context(), func(ch *amqp.Channel) error {

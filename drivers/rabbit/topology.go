@@ -61,6 +61,7 @@ type plan struct {
 	prefix   string // of a managed queue: the name, but for what manage makes of it
 	key      string // of what is kept over connections; empty: nothing is
 	private  bool   // nobody else uses it: it is deleted in the end
+	direct   bool   // there is no queue of that name: replies come without one
 	sources  []int  // of the subscription, one for each binding; one in all for a reply queue
 }
 
@@ -93,6 +94,8 @@ func (o *options) plans(sub messaging.Subscription) ([]plan, error) {
 		p := o.gathering(o.privateQueue(routingKey(sub.Sources[0])+"_tap_"+sub.Instance), sub.Sources)
 		p.private = true
 		plans = []plan{p}
+	case len(sub.Sources) == 0 && o.directReply:
+		plans = []plan{{queue: queue{name: sub.Reply}, direct: true, sources: []int{0}}}
 	case len(sub.Sources) == 0:
 		plans = []plan{o.private("reply_", sub.Reply, sub.Reply)}
 	default:
