@@ -25,7 +25,7 @@ const directReplyTo = "amq.rabbitmq.reply-to"
 // allowDirect fails for a broker which says of a direct reply that is mandatory
 // that it had no route: its sender would send it again and again.
 func (c *conn) allowDirect() error {
-	if older(c.version, 4, 2) {
+	if c.old {
 		return fmt.Errorf("%w: direct_reply_to needs RabbitMQ 4.2 or later, the broker is %s", messaging.ErrPermanent, c.version)
 	}
 	return nil
@@ -35,7 +35,7 @@ func (c *conn) allowDirect() error {
 // before 4.2 the broker fails over an address for direct replies that is not one
 // of its own making, and anybody can name one in his request.
 func (c *conn) dangerous(address string) bool {
-	return strings.HasPrefix(address, directReplyTo) && older(c.version, 4, 2)
+	return c.old && strings.HasPrefix(address, directReplyTo)
 }
 
 func refused(to messaging.Address) error {

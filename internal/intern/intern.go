@@ -4,7 +4,7 @@ package intern
 // Bounds: a stranger may make up texts.
 const (
 	maxTexts = 512
-	maxLen   = 64
+	maxLen   = 128 // the address of a direct reply over RabbitMQ has 91
 )
 
 // Table makes one string of texts that a connection reads again and again: content
