@@ -177,23 +177,37 @@ type ignore struct{}
 
 func (ignore) Complete(error) {}
 
-// BenchmarkConfirmed has publishers that each wait for their own confirmation.
+// BenchmarkConfirmed has publishers that each wait for their own confirmation. With
+// the library they have a channel each, as it wants it of goroutines; or, which
+// costs less, all share one.
 func BenchmarkConfirmed(b *testing.B) {
 	for _, inFlight := range []int{1, 64} {
-		b.Run("library/"+strconv.Itoa(inFlight), func(b *testing.B) {
-			br := newBroker(b)
-			ch, to := rawChannel(b, br), sink(b, br)
-			if err := ch.Confirm(false); err != nil {
-				b.Fatal(err)
-			}
-			measure(b, inFlight, func(b *testing.B) error {
-				dc, err := ch.PublishWithDeferredConfirmWithContext(b.Context(), to.Exchange, to.Topic, false, false, amqp.Publishing{Body: body})
-				if err == nil {
-					dc.Wait()
+		for _, with := range []struct {
+			name     string
+			channels int
+		}{{"library/", inFlight}, {"library-shared/", 1}} {
+			b.Run(with.name+strconv.Itoa(inFlight), func(b *testing.B) {
+				br := newBroker(b)
+				open, to := rawChannels(b, br, with.channels), sink(b, br)
+				free := make(chan *amqp.Channel, inFlight)
+				for i := range inFlight {
+					ch := open[i%with.channels]
+					if err := ch.Confirm(false); err != nil {
+						b.Fatal(err)
+					}
+					free <- ch
 				}
-				return err
+				measure(b, inFlight, func(b *testing.B) error {
+					ch := <-free
+					defer func() { free <- ch }()
+					dc, err := ch.PublishWithDeferredConfirmWithContext(b.Context(), to.Exchange, to.Topic, false, false, amqp.Publishing{Body: body})
+					if err == nil {
+						dc.Wait()
+					}
+					return err
+				})
 			})
-		})
+		}
 		b.Run("driver/"+strconv.Itoa(inFlight), func(b *testing.B) {
 			br := newBroker(b)
 			out, to := dial(b, br, ""), sink(b, br)
@@ -264,14 +278,23 @@ func sink(b *testing.B, br *broker) messaging.Address {
 
 func rawChannel(b *testing.B, br *broker) *amqp.Channel {
 	b.Helper()
+	return rawChannels(b, br, 1)[0]
+}
+
+// rawChannels returns n channels of one connection of the library's.
+func rawChannels(b *testing.B, br *broker, n int) (channels []*amqp.Channel) {
+	b.Helper()
 	c, err := amqp.Dial(strings.Replace(br.url, "rabbit:", "amqp:", 1))
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = c.Close() })
-	ch, err := c.Channel()
-	if err != nil {
-		b.Fatal(err)
+	for range n {
+		ch, err := c.Channel()
+		if err != nil {
+			b.Fatal(err)
+		}
+		channels = append(channels, ch)
 	}
-	return ch
+	return channels
 }

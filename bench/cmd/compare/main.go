@@ -181,7 +181,8 @@ func (c *comparison) entries(spec bench.Spec) ([]bench.Entry, error) {
 		add("patchbay-native", "patchbay", "wire=native")
 		if spec.Pattern == bench.Call {
 			add("patchbay-shared", "patchbay", "share_connection=true")
-			add("patchbay-plain", "patchbay", "wire=native&share_connection=true")
+			add("patchbay-direct", "patchbay", "share_connection=true&direct_reply_to=true")
+			add("patchbay-plain", "patchbay", "wire=native&share_connection=true&direct_reply_to=true")
 			entries[len(entries)-1].Spec.Blocking = true
 		}
 	}
