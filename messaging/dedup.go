@@ -49,7 +49,7 @@ func (s *dedup) begin(in *Incoming) verdict {
 		if r.generation == in.generation && !in.Redelivered {
 			return handled // two copies at once: no redelivery, but a message sent twice
 		}
-		r.earlier = append(r.earlier, r.delivery)
+		in.delivery.replaced = r.delivery
 		r.delivery, r.generation = in.delivery, in.generation
 		return adopted
 	}
@@ -58,12 +58,12 @@ func (s *dedup) begin(in *Incoming) verdict {
 	return fresh
 }
 
-// finish notes what became of in and returns the delivery to settle, and those
-// that it replaced: they are most likely dead, and if not they hold a place of
-// the prefetch.
-func (s *dedup) finish(in *Incoming, o Outcome) (last *Delivery, earlier []*Delivery) {
+// finish notes what became of in and returns the delivery to settle. Those that
+// it replaced are to be settled, too: they are most likely dead, and if not they
+// hold a place of the prefetch.
+func (s *dedup) finish(in *Incoming, o Outcome) *Delivery {
 	if !in.tracked {
-		return in.delivery, nil
+		return in.delivery
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,5 +74,5 @@ func (s *dedup) finish(in *Incoming, o Outcome) (last *Delivery, earlier []*Deli
 		s.seen[in.ID] = struct{}{}
 		s.next = (s.next + 1) % len(s.ring)
 	}
-	return in.delivery, in.earlier
+	return in.delivery
 }

@@ -61,7 +61,7 @@ func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, e
 		return nil, err
 	}
 	s.mu.Lock()
-	g := &generation{number: s.number + 1, conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
+	g := &generation{stream: s, number: s.number + 1, conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
 	s.mu.Unlock()
 	if err := g.caps.offer(&s.sub); err != nil {
 		s.release(ctx, g)

@@ -132,8 +132,8 @@ func (r *callTable) Take(in *Incoming) {
 		return
 	}
 	t := r.t
-	if in.lost != nil {
-		r.deliver(in.CallID, event{err: fmt.Errorf("%w: %w", ErrServerLost, in.lost)}, true)
+	if lost := in.delivery.Lost; lost != nil {
+		r.deliver(in.CallID, event{err: fmt.Errorf("%w: %w", ErrServerLost, lost)}, true)
 		return
 	}
 	ev := event{beat: in}
@@ -203,7 +203,7 @@ func (t *Transport) ReplyOnce(ctx context.Context, in *Incoming, e *Envelope) er
 	if given == "" && e.Final && len(in.CallID) <= idLength {
 		e.ID = in.CallID // a call has one final reply
 	}
-	err = t.sendReply(ctx, to, e, &SendOptions{Codec: in.codec, Mandatory: in.caps.Mandatory})
+	err = t.sendReply(ctx, to, e, &SendOptions{Codec: in.codec, Mandatory: in.from.caps.Mandatory})
 	e.ID = given
 	return t.replied(to, err)
 }
@@ -234,7 +234,7 @@ func (t *Transport) StartReply(ctx context.Context, in *Incoming, e *Envelope, c
 	}
 	w := t.waiter(to)
 	w.then = c
-	o := SendOptions{Codec: in.codec, Mandatory: in.caps.Mandatory, unawaited: true}
+	o := SendOptions{Codec: in.codec, Mandatory: in.from.caps.Mandatory, unawaited: true}
 	if err := t.dispatch(ctx, to, e, &o, w, &w.sending, new(int), false); err != nil {
 		w.then = nil
 		t.waiters.Put(w)

@@ -61,6 +61,7 @@ type Taker interface {
 
 // generation is one connection of a stream, with what it listens with.
 type generation struct {
+	stream   *Stream
 	number   int
 	conn     Conn
 	listener Listener
@@ -272,7 +273,7 @@ func (s *Stream) accept(ctx context.Context, g *generation, d *Delivery) *Incomi
 	if known {
 		kind = s.kinds[d.Source]
 	}
-	in, err := s.t.decode(d, kind)
+	in, err := s.t.decode(g, d, kind)
 	if err != nil {
 		from := describe(&s.sub)
 		if known {
@@ -282,7 +283,6 @@ func (s *Stream) accept(ctx context.Context, g *generation, d *Delivery) *Incomi
 		s.t.undecodable(context.WithoutCancel(ctx), d, from, err)
 		return nil
 	}
-	in.generation, in.dedup, in.caps = g.number, s.dedup, &g.caps
 	switch s.dedup.begin(in) {
 	case handled:
 		_ = d.Settle(context.WithoutCancel(ctx), Ack) // if it is lost, the message is dropped again

@@ -238,18 +238,30 @@ func (c *consumer) hasRoom() bool {
 // delivery is a delivery together with what most of them hold: one allocation
 // instead of three.
 type delivery struct {
-	messaging.Delivery
-	body    [256]byte
+	bare
 	headers [4]messaging.Header
+}
+
+// bare is one without headers, such as a reply.
+type bare struct {
+	messaging.Delivery
+	body [128]byte
 }
 
 // deliver hands a copy of it to the listener. The queue's lock is held.
 func (c *consumer) deliver(it *item, left time.Duration) {
-	own := &delivery{}
 	m := it.message
 	m.TTL = left
+	var own *bare
+	if len(m.Headers) == 0 {
+		own = &bare{}
+		m.Headers = nil // not the item's buffer
+	} else {
+		with := &delivery{}
+		own = &with.bare
+		m.Headers = append(with.headers[:0:len(with.headers)], m.Headers...)
+	}
 	m.Body = append(own.body[:0:len(own.body)], m.Body...)
-	m.Headers = append(own.headers[:0:len(own.headers)], m.Headers...)
 	d := &own.Delivery
 	d.Init(m, c)
 	d.Source = c.source
