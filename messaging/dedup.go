@@ -12,18 +12,17 @@ const maxDedupID = 128
 // such a one comes again, over a new connection or a new channel of it, the new
 // delivery is the one to settle in the end.
 type dedup struct {
-	mu      sync.Mutex
-	running map[string]*Incoming
-	seen    map[string]struct{} // handled: the last len(ring) ids
-	ring    []string
-	next    int
+	mu    sync.Mutex
+	known map[string]*Incoming // being handled; nil: handled, the last len(ring) ids
+	ring  []string
+	next  int
 }
 
 func newDedup(n int) *dedup {
 	if n <= 0 {
 		return nil
 	}
-	return &dedup{running: make(map[string]*Incoming), seen: make(map[string]struct{}), ring: make([]string, n)}
+	return &dedup{known: make(map[string]*Incoming), ring: make([]string, n)}
 }
 
 // verdict is what begin says of a delivery.
@@ -42,10 +41,10 @@ func (s *dedup) begin(in *Incoming) verdict {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.seen[in.ID]; ok {
-		return handled
-	}
-	if r, ok := s.running[in.ID]; ok {
+	if r, ok := s.known[in.ID]; ok {
+		if r == nil {
+			return handled
+		}
 		if r.generation == in.generation && !in.Redelivered {
 			return handled // two copies at once: no redelivery, but a message sent twice
 		}
@@ -53,7 +52,7 @@ func (s *dedup) begin(in *Incoming) verdict {
 		r.delivery, r.generation = in.delivery, in.generation
 		return adopted
 	}
-	s.running[in.ID] = in
+	s.known[in.ID] = in
 	in.tracked = true
 	return fresh
 }
@@ -67,12 +66,17 @@ func (s *dedup) finish(in *Incoming, o Outcome) *Delivery {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.running, in.ID)
-	if o != Requeue {
-		delete(s.seen, s.ring[s.next])
-		s.ring[s.next] = in.ID // which is no part of a large body, by the Codec's contract
-		s.seen[in.ID] = struct{}{}
-		s.next = (s.next + 1) % len(s.ring)
+	if o == Requeue {
+		delete(s.known, in.ID)
+		return in.delivery
+	}
+	if oldest := s.ring[s.next]; oldest != "" {
+		delete(s.known, oldest)
+	}
+	s.ring[s.next] = in.ID // which is no part of a large body, by the Codec's contract
+	s.known[in.ID] = nil
+	if s.next++; s.next == len(s.ring) {
+		s.next = 0
 	}
 	return in.delivery
 }

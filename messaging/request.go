@@ -92,6 +92,8 @@ type call struct {
 	reply  string     // the address it waits at
 	events chan event // replies, failures and heartbeats
 	beat   *Incoming  // the last heartbeat; the caller's own
+	ended  bool       // a reply came, which took it out of its shard; the caller's own
+	shard  *callShard // which it waits in
 	refs   atomic.Int32
 	alarm  alarm
 }
@@ -140,6 +142,7 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Envelope, erro
 		case ev := <-c.events:
 			switch {
 			case ev.reply != nil:
+				c.ended = true
 				return ev.reply, nil
 			case ev.err != nil:
 				return nil, ev.err
@@ -191,9 +194,9 @@ func (c *call) release() {
 type callTable struct {
 	t       *Transport
 	shards  [16]callShard
-	pool    sync.Pool // *call
+	pool    sync.Pool              // *call
+	stream  atomic.Pointer[Stream] // of replies; nil until the first call; written under mu
 	mu      sync.Mutex
-	stream  *Stream       // of replies; nil until the first call
 	opening chan struct{} // closed when the opening under way has ended
 	openErr error         // of the last opening; while one is under way, why it fails so far
 }
@@ -233,6 +236,7 @@ func (r *callTable) add(to Address, id, reply string) *call {
 
 func (r *callTable) enter(c *call) bool {
 	s := r.shard(c.id)
+	c.shard = s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, taken := s.calls[c.id]; taken {
@@ -243,13 +247,16 @@ func (r *callTable) enter(c *call) bool {
 }
 
 func (r *callTable) remove(c *call) {
-	s := r.shard(c.id)
+	r.t.count.calls.Add(-1)
+	if c.ended {
+		return
+	}
+	s := c.shard
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.calls[c.id] == c { // else it was answered, and the id may be another's
 		delete(s.calls, c.id)
 	}
-	s.mu.Unlock()
-	r.t.count.calls.Add(-1)
 }
 
 // deliver tells the call with that id, if it waits; a final event is its last.

@@ -28,13 +28,14 @@ type Stream struct {
 	cancel context.CancelFunc
 	kept   chan struct{} // closed when the keeper has ended
 
+	gen atomic.Pointer[generation] // nil while there is no connection; written under mu
+
 	mu      sync.Mutex    // protects the following
-	gen     *generation   // nil while there is no connection
 	number  int           // of generations so far
 	since   time.Time     // when gen last changed
 	why     error         // there is no generation
 	changed chan struct{} // closed and replaced when gen or stopped changes
-	stopped bool
+	stopped bool        // there is no generation any more
 	last    *generation // the one that Stop found: Close ends it
 	closing bool
 
@@ -241,12 +242,10 @@ func (s *Stream) offer(g *generation, d *Delivery) bool {
 // its present connection, in the form in which it is sent to; empty while there
 // is no connection, and for other subscriptions.
 func (s *Stream) Address() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gen == nil {
-		return ""
+	if g := s.gen.Load(); g != nil {
+		return g.address
 	}
-	return s.gen.address
+	return ""
 }
 
 func (s *Stream) pollError(err error) error {
@@ -258,7 +257,7 @@ func (s *Stream) pollError(err error) error {
 func (s *Stream) gone(g *generation) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gen == g && !s.stopped {
+	if s.gen.Load() == g && !s.stopped {
 		return s.changed
 	}
 	c := make(chan struct{})
@@ -311,8 +310,8 @@ func (s *Stream) Stop(ctx context.Context) (returned int, err error) {
 		return 0, nil
 	}
 	s.stopped = true
-	g := s.gen
-	s.gen, s.last = nil, g
+	g := s.gen.Swap(nil)
+	s.last = g
 	s.wake()
 	s.mu.Unlock()
 	s.cancel()

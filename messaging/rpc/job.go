@@ -66,7 +66,7 @@ func (j *job) do() {
 	if s.opts.Ack == AckEarly {
 		j.settle(messaging.Ack)
 	}
-	if !in.Deadline.IsZero() && !time.Now().Before(in.Deadline) {
+	if !in.Deadline.IsZero() && time.Until(in.Deadline) <= 0 {
 		j.expire()
 		return
 	}
