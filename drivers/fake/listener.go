@@ -226,13 +226,12 @@ type consumer struct {
 	listener *listener
 	source   int // index in Sources; -1: by the message's address, of a group
 
-	lastTag   uint64
-	unsettled map[uint64]*item // by Delivery.Tag
+	unsettled unsettled
 }
 
 // hasRoom reports whether another delivery fits. The queue's lock is held.
 func (c *consumer) hasRoom() bool {
-	return len(c.unsettled) < c.listener.sub.Prefetch && c.listener.conn.state.Load()&(frozen|closed) == 0
+	return c.unsettled.len() < c.listener.sub.Prefetch && c.listener.conn.state.Load()&(frozen|closed) == 0
 }
 
 // delivery is a delivery together with what most of them hold: one allocation
@@ -270,9 +269,7 @@ func (c *consumer) deliver(it *item, left time.Duration) {
 	}
 	d.Count = it.count
 	d.Redelivered = it.redelivered
-	c.lastTag++
-	d.Tag = c.lastTag
-	c.unsettled[d.Tag] = it
+	d.Tag = c.unsettled.add(it)
 	if c.listener.push(prefetched{delivery: d, from: c}) {
 		c.queue.hand = append(c.queue.hand, c.listener)
 	}
@@ -299,11 +296,10 @@ func (c *consumer) settle(tag uint64, o messaging.Outcome) {
 	q := c.queue
 	q.mu.Lock()
 	defer q.unlock()
-	it, ok := c.unsettled[tag]
-	if !ok {
+	it := c.unsettled.take(tag)
+	if it == nil {
 		return
 	}
-	delete(c.unsettled, tag)
 	switch o {
 	case messaging.Requeue:
 		q.putBack(it, true)
@@ -329,11 +325,10 @@ func (c *consumer) giveBack(tag uint64) bool {
 	q := c.queue
 	q.mu.Lock()
 	defer q.unlock()
-	it, ok := c.unsettled[tag]
-	if !ok {
+	it := c.unsettled.take(tag)
+	if it == nil {
 		return false
 	}
-	delete(c.unsettled, tag)
 	q.putBack(it, false)
 	q.pump()
 	return true
@@ -345,10 +340,7 @@ func (c *consumer) detach() {
 	q.mu.Lock()
 	defer q.unlock()
 	q.detach(c)
-	for _, it := range c.unsettled {
-		q.putBack(it, true)
-	}
-	clear(c.unsettled)
+	c.unsettled.drain(func(it *item) { q.putBack(it, true) })
 	q.pump()
 }
 

@@ -96,6 +96,12 @@ func (q *queue) publish(to messaging.Address, m *messaging.Message) error {
 		it.expires = time.Now().Add(m.TTL)
 	}
 	q.seq++
+	if len(q.waiting) == 0 && m.TTL >= 0 {
+		if c := q.turn(); c != nil { // it need not wait
+			c.deliver(it, m.TTL)
+			return nil
+		}
+	}
 	heap.Push(&q.waiting, it)
 	q.pump()
 	return nil
@@ -221,7 +227,7 @@ func (q *queue) empty() (consumed bool) {
 	defer q.mu.Unlock()
 	q.waiting = nil
 	for _, c := range q.consumers {
-		clear(c.unsettled)
+		c.unsettled.drain(func(*item) {})
 	}
 	return len(q.consumers) > 0
 }
@@ -231,7 +237,7 @@ func (q *queue) info() QueueInfo {
 	defer q.mu.Unlock()
 	info := QueueInfo{Name: q.name, Waiting: len(q.waiting), Consumers: len(q.consumers), Durable: !q.private}
 	for _, c := range q.consumers {
-		info.Unsettled += len(c.unsettled)
+		info.Unsettled += c.unsettled.len()
 	}
 	return info
 }

@@ -99,7 +99,7 @@ func (t *topology) subscribe(l *listener) {
 }
 
 func (l *listener) consume(q *queue, source int) {
-	l.consumers = append(l.consumers, &consumer{queue: q, listener: l, source: source, unsettled: map[uint64]*item{}})
+	l.consumers = append(l.consumers, &consumer{queue: q, listener: l, source: source})
 }
 
 // declare returns the queue of that name, made if need be, bound to the
