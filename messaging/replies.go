@@ -94,7 +94,7 @@ func (r *callTable) failing(err error) {
 // until the transport closes. It outlives the call that caused it.
 func (r *callTable) listen(opening chan struct{}) {
 	s, err := r.t.listen(r.t.life, Subscription{
-		Reply:    "reply_" + newID(),
+		Reply:    "reply_" + r.t.ids.next(),
 		Prefetch: replyPrefetch,
 	}, streamHooks{moved: r.moved, failing: r.failing}, r)
 	r.mu.Lock()

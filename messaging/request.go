@@ -65,7 +65,7 @@ func (t *Transport) request(ctx context.Context, to Address, e *Envelope, o *Sen
 		return nil, &OpError{Op: "listening for replies", Err: fmt.Errorf("%w: %w", ErrNotSent, err)}
 	}
 	if e.ID == "" {
-		e.ID = newID()
+		e.ID = t.ids.next()
 	}
 	c := t.calls.add(to, e.ID, reply)
 	defer c.release()
@@ -228,7 +228,7 @@ func (r *callTable) add(to Address, id, reply string) *call {
 	c.to, c.id, c.reply = to, id, reply
 	c.refs.Store(1)
 	for !r.enter(c) {
-		c.id = newID()
+		c.id = r.t.ids.next()
 	}
 	r.t.count.calls.Add(1)
 	return c

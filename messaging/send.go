@@ -70,7 +70,7 @@ func (t *Transport) Start(ctx context.Context, to Address, e *Envelope, o *SendO
 // an outcome, or errMoved; c is told nothing then.
 func (t *Transport) dispatch(ctx context.Context, to Address, e *Envelope, o *SendOptions, c Completion, s *sending, tries *int, call bool) error {
 	if e.ID == "" {
-		e.ID = newID()
+		e.ID = t.ids.next()
 	}
 	var began time.Time
 	if t.opts.Trace.Sent != nil {

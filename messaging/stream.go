@@ -35,8 +35,8 @@ type Stream struct {
 	since   time.Time     // when gen last changed
 	why     error         // there is no generation
 	changed chan struct{} // closed and replaced when gen or stopped changes
-	stopped bool        // there is no generation any more
-	last    *generation // the one that Stop found: Close ends it
+	stopped bool          // there is no generation any more
+	last    *generation   // the one that Stop found: Close ends it
 	closing bool
 
 	closed   chan struct{} // closed when Close is done
@@ -116,7 +116,7 @@ func describe(sub *Subscription) string {
 
 func (t *Transport) listen(ctx context.Context, sub Subscription, hooks streamHooks, taker Taker) (*Stream, error) {
 	if sub.Instance == "" {
-		sub.Instance = newID()
+		sub.Instance = t.ids.next()
 	}
 	if sub.Prefetch <= 0 {
 		sub.Prefetch = defaultPrefetch
