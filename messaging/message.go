@@ -84,7 +84,8 @@ type Settler interface {
 	Settle(ctx context.Context, d *Delivery, o Outcome) error
 }
 
-// Delivery is a message that arrived. Its receiver settles it exactly once.
+// Delivery is a message that arrived. Its receiver settles it exactly once. A
+// message that comes again is another Delivery.
 type Delivery struct {
 	Message
 	Source      int    // index in Subscription.Sources
