@@ -135,8 +135,7 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Envelope, erro
 		defer timer.Stop()
 		silence = timer.C
 	}
-	done, expired := c.alarm.set(ctx)
-	defer c.alarm.stop()
+	done, rang := c.alarm.set(ctx)
 	for {
 		select {
 		case ev := <-c.events:
@@ -154,8 +153,10 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Envelope, erro
 			return nil, fmt.Errorf("%w: no heartbeat for %v", ErrServerLost, monitor)
 		case <-done:
 			return nil, gaveUpCall(ctx)
-		case <-expired:
-			return nil, gaveUpCall(ctx)
+		case <-rang:
+			if c.alarm.isOver() {
+				return nil, gaveUpCall(ctx)
+			}
 		}
 	}
 }

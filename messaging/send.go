@@ -265,16 +265,18 @@ func (w *waiter) wait(ctx context.Context) error {
 		return err
 	default:
 	}
-	done, expired := w.alarm.set(ctx)
-	select {
-	case err := <-w.result:
-		w.alarm.stop()
-		w.t.waiters.Put(w)
-		return err
-	case <-done:
-	case <-expired:
+	done, rang := w.alarm.set(ctx)
+	for waiting := true; waiting; {
+		select {
+		case err := <-w.result:
+			w.t.waiters.Put(w)
+			return err
+		case <-done:
+			waiting = false
+		case <-rang:
+			waiting = !w.alarm.isOver()
+		}
 	}
-	w.alarm.stop()
 	if w.state.CompareAndSwap(0, 2) {
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, context.Cause(ctx))
 	}
