@@ -12,18 +12,17 @@ const maxDedupID = 128
 // such a one comes again, over a new connection or a new channel of it, the new
 // delivery is the one to settle in the end.
 type dedup struct {
-	mu      sync.Mutex
-	running map[string]*Incoming
-	seen    map[string]struct{} // handled: the last len(ring) ids
-	ring    []string
-	next    int
+	mu    sync.Mutex
+	known map[string]*Incoming // being handled; nil: handled, the last len(ring) ids
+	ring  []string
+	next  int
 }
 
 func newDedup(n int) *dedup {
 	if n <= 0 {
 		return nil
 	}
-	return &dedup{running: make(map[string]*Incoming), seen: make(map[string]struct{}), ring: make([]string, n)}
+	return &dedup{known: make(map[string]*Incoming), ring: make([]string, n)}
 }
 
 // verdict is what begin says of a delivery.
@@ -42,37 +41,42 @@ func (s *dedup) begin(in *Incoming) verdict {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.seen[in.ID]; ok {
-		return handled
-	}
-	if r, ok := s.running[in.ID]; ok {
+	if r, ok := s.known[in.ID]; ok {
+		if r == nil {
+			return handled
+		}
 		if r.generation == in.generation && !in.Redelivered {
 			return handled // two copies at once: no redelivery, but a message sent twice
 		}
-		r.earlier = append(r.earlier, r.delivery)
+		in.delivery.replaced = r.delivery
 		r.delivery, r.generation = in.delivery, in.generation
 		return adopted
 	}
-	s.running[in.ID] = in
+	s.known[in.ID] = in
 	in.tracked = true
 	return fresh
 }
 
-// finish notes what became of in and returns the delivery to settle, and those
-// that it replaced: they are most likely dead, and if not they hold a place of
-// the prefetch.
-func (s *dedup) finish(in *Incoming, o Outcome) (last *Delivery, earlier []*Delivery) {
+// finish notes what became of in and returns the delivery to settle. Those that
+// it replaced are to be settled, too: they are most likely dead, and if not they
+// hold a place of the prefetch.
+func (s *dedup) finish(in *Incoming, o Outcome) *Delivery {
 	if !in.tracked {
-		return in.delivery, nil
+		return in.delivery
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.running, in.ID)
-	if o != Requeue {
-		delete(s.seen, s.ring[s.next])
-		s.ring[s.next] = in.ID // which is no part of a large body, by the Codec's contract
-		s.seen[in.ID] = struct{}{}
-		s.next = (s.next + 1) % len(s.ring)
+	if o == Requeue {
+		delete(s.known, in.ID)
+		return in.delivery
 	}
-	return in.delivery, in.earlier
+	if oldest := s.ring[s.next]; oldest != "" {
+		delete(s.known, oldest)
+	}
+	s.ring[s.next] = in.ID // which is no part of a large body, by the Codec's contract
+	s.known[in.ID] = nil
+	if s.next++; s.next == len(s.ring) {
+		s.next = 0
+	}
+	return in.delivery
 }

@@ -78,7 +78,7 @@ func (s *slot) health() (open bool, why error) {
 func (s *Stream) health() StreamHealth {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := StreamHealth{From: describe(&s.sub), Listening: s.gen != nil, Since: s.since, Connects: s.number}
+	h := StreamHealth{From: describe(&s.sub), Listening: s.gen.Load() != nil, Since: s.since, Connects: s.number}
 	if !h.Listening && !s.stopped {
 		h.Err = s.why
 		if h.Err == nil && s.number > 0 {

@@ -21,16 +21,12 @@ type Incoming struct {
 	Deadline    time.Time // when the caller gives up; zero: unknown
 	Size        int       // bytes of the message's body as received
 
-	t          *Transport
-	codec      Codec         // of its wire format: replies use it too
-	caps       *Capabilities // of the peer it came from
-	lost       error
+	from       *generation // which it came over
+	codec      Codec       // of its wire format: replies use it too
 	settled    atomic.Bool
 	tracked    bool      // by the stream's dedup, which then guards the following
 	delivery   *Delivery // the one to settle; a newer one after a reconnect
-	earlier    []*Delivery
-	generation int // of the stream's connection that it came over
-	dedup      *dedup
+	generation int       // of the stream's connection that delivery came over
 }
 
 // Settle tells the broker what became of the message. The second call, and
@@ -41,18 +37,18 @@ type Incoming struct {
 // channel, it is that delivery which is settled. Requeue needs Capabilities.Requeue: without
 // it the error is ErrUnsupported, and the message still has to be settled.
 func (in *Incoming) Settle(ctx context.Context, o Outcome) error {
-	if o == Requeue && !in.caps.Requeue {
+	if o == Requeue && !in.from.caps.Requeue {
 		return &OpError{Op: "settling", Err: fmt.Errorf("%w: requeue", ErrUnsupported)}
 	}
 	if in.settled.Swap(true) {
 		return &OpError{Op: "settling", Err: ErrSettled}
 	}
-	last, earlier := in.dedup.finish(in, o)
-	err := last.Settle(ctx, o)
-	for _, d := range earlier {
+	d := in.from.stream.dedup.finish(in, o)
+	err := d.Settle(ctx, o)
+	for d = d.replaced; d != nil; d = d.replaced {
 		_ = d.Settle(ctx, o)
 	}
-	if f := in.t.opts.Trace.Settled; f != nil {
+	if f := in.from.stream.t.opts.Trace.Settled; f != nil {
 		f(in, o, err)
 	}
 	if err != nil {
@@ -71,12 +67,11 @@ func (t *Transport) codecFor(m *Message) Codec {
 	return nil
 }
 
-// decode makes an Incoming of a delivery.
-func (t *Transport) decode(d *Delivery, kind Kind) (*Incoming, error) {
-	in := &Incoming{
-		Source: d.Source, Redelivered: d.Redelivered, Count: d.Count, Size: len(d.Body),
-		t: t, delivery: d, lost: d.Lost,
-	}
+// decode makes the Incoming of a delivery that came over g.
+func (t *Transport) decode(g *generation, d *Delivery, kind Kind) (*Incoming, error) {
+	in := &d.incoming
+	in.Source, in.Redelivered, in.Count, in.Size = d.Source, d.Redelivered, d.Count, len(d.Body)
+	in.from, in.delivery, in.generation = g, d, g.number
 	in.Kind = kind
 	if d.Lost != nil {
 		in.CallID, in.Final = d.CorrelationID, true

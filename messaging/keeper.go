@@ -61,7 +61,7 @@ func (s *Stream) attempt(ctx context.Context, pause, first bool) (*generation, e
 		return nil, err
 	}
 	s.mu.Lock()
-	g := &generation{number: s.number + 1, conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
+	g := &generation{stream: s, number: s.number + 1, conn: conn, caps: conn.Capabilities(), broken: make(chan struct{})}
 	s.mu.Unlock()
 	if err := g.caps.offer(&s.sub); err != nil {
 		s.release(ctx, g)
@@ -130,8 +130,9 @@ func (s *Stream) became(g *generation) bool {
 		return false
 	}
 	s.number = g.number
-	s.gen, s.since, s.why = g, time.Now(), nil
+	s.since, s.why = time.Now(), nil
 	g.lives.Store(true)
+	s.gen.Store(g)
 	s.wake()
 	s.mu.Unlock()
 	if f := s.t.opts.Trace.Listening; f != nil {
@@ -166,7 +167,8 @@ func (s *Stream) keep() {
 			return // Close ends it
 		}
 		why := g.lost() // before we end it ourselves
-		s.gen, s.since, s.why = nil, time.Now(), why
+		s.gen.Store(nil)
+		s.since, s.why = time.Now(), why
 		s.wake()
 		s.mu.Unlock()
 		ctx, cancel := context.WithTimeout(s.work, lostConnTime)
@@ -192,8 +194,11 @@ func (s *Stream) keep() {
 // current returns the present generation; it waits while there is none.
 func (s *Stream) current(ctx context.Context) (*generation, error) {
 	for {
+		if g := s.gen.Load(); g != nil {
+			return g, nil
+		}
 		s.mu.Lock()
-		g, changed, stopped := s.gen, s.changed, s.stopped
+		g, changed, stopped := s.gen.Load(), s.changed, s.stopped
 		s.mu.Unlock()
 		switch {
 		case stopped:

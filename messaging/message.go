@@ -84,17 +84,20 @@ type Settler interface {
 	Settle(ctx context.Context, d *Delivery, o Outcome) error
 }
 
-// Delivery is a message that arrived. Its receiver settles it exactly once.
+// Delivery is a message that arrived. Its receiver settles it exactly once. A
+// message that comes again is another Delivery.
 type Delivery struct {
 	Message
 	Source      int    // index in Subscription.Sources
-	Redelivered bool   // it was handed out before, to us or to another
 	Count       int    // earlier attempts to deliver it; -1: unknown
 	Lost        error  // reply listeners only: the peer that would answer CorrelationID is gone; nothing to settle
 	Tag         uint64 // the driver's own
+	Redelivered bool   // it was handed out before, to us or to another
 
-	settler Settler
-	settled atomic.Bool
+	settled  atomic.Bool
+	settler  Settler
+	incoming Incoming  // what it is decoded into: one allocation less
+	replaced *Delivery // an earlier one of the same message, when its Incoming is settled by this
 }
 
 // NewDelivery returns a delivery of m that s settles. A nil s means that there

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,9 +42,12 @@ func (r *callTable) address(ctx context.Context) (string, error) {
 // open returns the stream of replies, or a channel that is closed when the opening
 // of it, which this began if nobody had, is over.
 func (r *callTable) open() (s *Stream, opening <-chan struct{}, err error) {
+	if s := r.stream.Load(); s != nil {
+		return s, nil, nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stream == nil && r.opening == nil {
+	if r.stream.Load() == nil && r.opening == nil {
 		opening := make(chan struct{})
 		if !r.t.start(func() { r.listen(opening) }) {
 			return nil, nil, ErrClosed
@@ -51,7 +55,7 @@ func (r *callTable) open() (s *Stream, opening <-chan struct{}, err error) {
 		r.opening, r.openErr = opening, nil
 		r.t.pool.slots[0].fill() // the request needs a connection too, at the same time
 	}
-	return r.stream, r.opening, nil
+	return r.stream.Load(), r.opening, nil
 }
 
 // addressNow is address without the wait: it returns "" while there is none.
@@ -60,25 +64,17 @@ func (r *callTable) addressNow() (string, error) {
 	if s == nil {
 		return "", err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gen == nil {
-		return "", nil
-	}
-	return s.gen.address, nil
+	return s.Address(), nil
 }
 
 // isAt reports whether replies to that address still reach us.
 func (r *callTable) isAt(address string) bool {
-	r.mu.Lock()
-	s := r.stream
-	r.mu.Unlock()
+	s := r.stream.Load()
 	if s == nil {
 		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.gen != nil && s.gen.address == address
+	g := s.gen.Load()
+	return g != nil && g.address == address
 }
 
 func (r *callTable) lastError() error {
@@ -98,11 +94,12 @@ func (r *callTable) failing(err error) {
 // until the transport closes. It outlives the call that caused it.
 func (r *callTable) listen(opening chan struct{}) {
 	s, err := r.t.listen(r.t.life, Subscription{
-		Reply:    "reply_" + newID(),
+		Reply:    "reply_" + r.t.ids.next(),
 		Prefetch: replyPrefetch,
 	}, streamHooks{moved: r.moved, failing: r.failing}, r)
 	r.mu.Lock()
-	r.stream, r.openErr, r.opening = s, err, nil
+	r.stream.Store(s)
+	r.openErr, r.opening = err, nil
 	r.mu.Unlock()
 	close(opening)
 	if err != nil {
@@ -132,8 +129,8 @@ func (r *callTable) Take(in *Incoming) {
 		return
 	}
 	t := r.t
-	if in.lost != nil {
-		r.deliver(in.CallID, event{err: fmt.Errorf("%w: %w", ErrServerLost, in.lost)}, true)
+	if lost := in.delivery.Lost; lost != nil {
+		r.deliver(in.CallID, event{err: fmt.Errorf("%w: %w", ErrServerLost, lost)}, true)
 		return
 	}
 	ev := event{beat: in}
@@ -203,7 +200,7 @@ func (t *Transport) ReplyOnce(ctx context.Context, in *Incoming, e *Envelope) er
 	if given == "" && e.Final && len(in.CallID) <= idLength {
 		e.ID = in.CallID // a call has one final reply
 	}
-	err = t.sendReply(ctx, to, e, &SendOptions{Codec: in.codec, Mandatory: in.caps.Mandatory})
+	err = t.sendReply(ctx, to, e, &SendOptions{Codec: in.codec, Mandatory: in.from.caps.Mandatory})
 	e.ID = given
 	return t.replied(to, err)
 }
@@ -234,7 +231,7 @@ func (t *Transport) StartReply(ctx context.Context, in *Incoming, e *Envelope, c
 	}
 	w := t.waiter(to)
 	w.then = c
-	o := SendOptions{Codec: in.codec, Mandatory: in.caps.Mandatory, unawaited: true}
+	o := SendOptions{Codec: in.codec, Mandatory: in.from.caps.Mandatory, unawaited: true}
 	if err := t.dispatch(ctx, to, e, &o, w, &w.sending, new(int), false); err != nil {
 		w.then = nil
 		t.waiters.Put(w)
@@ -277,6 +274,7 @@ func (t *Transport) refused(to Address) error {
 type refusals struct {
 	mu    sync.Mutex
 	until map[string]time.Time
+	some  atomic.Bool // until is not empty; written under mu
 }
 
 const (
@@ -287,23 +285,28 @@ const (
 func newRefusals() *refusals { return &refusals{until: make(map[string]time.Time)} }
 
 func (r *refusals) has(address string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.until) == 0 {
+	if !r.some.Load() {
 		return false
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	until, ok := r.until[address]
 	if ok && time.Now().After(until) {
 		delete(r.until, address)
 		ok = false
 	}
+	r.some.Store(len(r.until) > 0)
 	return ok
 }
 
 func (r *refusals) forget(address string) {
+	if !r.some.Load() {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.until, address)
+	r.some.Store(len(r.until) > 0)
 }
 
 // add remembers the address and reports whether it was unknown.
@@ -322,5 +325,6 @@ func (r *refusals) add(address string) bool {
 		}
 	}
 	r.until[address] = time.Now().Add(refusalTime)
+	r.some.Store(true)
 	return true
 }

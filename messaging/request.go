@@ -65,7 +65,7 @@ func (t *Transport) request(ctx context.Context, to Address, e *Envelope, o *Sen
 		return nil, &OpError{Op: "listening for replies", Err: fmt.Errorf("%w: %w", ErrNotSent, err)}
 	}
 	if e.ID == "" {
-		e.ID = newID()
+		e.ID = t.ids.next()
 	}
 	c := t.calls.add(to, e.ID, reply)
 	defer c.release()
@@ -92,6 +92,8 @@ type call struct {
 	reply  string     // the address it waits at
 	events chan event // replies, failures and heartbeats
 	beat   *Incoming  // the last heartbeat; the caller's own
+	ended  bool       // a reply came, which took it out of its shard; the caller's own
+	shard  *callShard // which it waits in
 	refs   atomic.Int32
 	alarm  alarm
 }
@@ -133,13 +135,13 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Envelope, erro
 		defer timer.Stop()
 		silence = timer.C
 	}
-	done, expired := c.alarm.set(ctx)
-	defer c.alarm.stop()
+	done, rang := c.alarm.set(ctx)
 	for {
 		select {
 		case ev := <-c.events:
 			switch {
 			case ev.reply != nil:
+				c.ended = true
 				return ev.reply, nil
 			case ev.err != nil:
 				return nil, ev.err
@@ -151,8 +153,10 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Envelope, erro
 			return nil, fmt.Errorf("%w: no heartbeat for %v", ErrServerLost, monitor)
 		case <-done:
 			return nil, gaveUpCall(ctx)
-		case <-expired:
-			return nil, gaveUpCall(ctx)
+		case <-rang:
+			if c.alarm.isOver() {
+				return nil, gaveUpCall(ctx)
+			}
 		}
 	}
 }
@@ -191,9 +195,9 @@ func (c *call) release() {
 type callTable struct {
 	t       *Transport
 	shards  [16]callShard
-	pool    sync.Pool // *call
+	pool    sync.Pool              // *call
+	stream  atomic.Pointer[Stream] // of replies; nil until the first call; written under mu
 	mu      sync.Mutex
-	stream  *Stream       // of replies; nil until the first call
 	opening chan struct{} // closed when the opening under way has ended
 	openErr error         // of the last opening; while one is under way, why it fails so far
 }
@@ -225,7 +229,7 @@ func (r *callTable) add(to Address, id, reply string) *call {
 	c.to, c.id, c.reply = to, id, reply
 	c.refs.Store(1)
 	for !r.enter(c) {
-		c.id = newID()
+		c.id = r.t.ids.next()
 	}
 	r.t.count.calls.Add(1)
 	return c
@@ -233,6 +237,7 @@ func (r *callTable) add(to Address, id, reply string) *call {
 
 func (r *callTable) enter(c *call) bool {
 	s := r.shard(c.id)
+	c.shard = s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, taken := s.calls[c.id]; taken {
@@ -243,13 +248,16 @@ func (r *callTable) enter(c *call) bool {
 }
 
 func (r *callTable) remove(c *call) {
-	s := r.shard(c.id)
+	r.t.count.calls.Add(-1)
+	if c.ended {
+		return
+	}
+	s := c.shard
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.calls[c.id] == c { // else it was answered, and the id may be another's
 		delete(s.calls, c.id)
 	}
-	s.mu.Unlock()
-	r.t.count.calls.Add(-1)
 }
 
 // deliver tells the call with that id, if it waits; a final event is its last.

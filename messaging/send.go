@@ -70,7 +70,7 @@ func (t *Transport) Start(ctx context.Context, to Address, e *Envelope, o *SendO
 // an outcome, or errMoved; c is told nothing then.
 func (t *Transport) dispatch(ctx context.Context, to Address, e *Envelope, o *SendOptions, c Completion, s *sending, tries *int, call bool) error {
 	if e.ID == "" {
-		e.ID = newID()
+		e.ID = t.ids.next()
 	}
 	var began time.Time
 	if t.opts.Trace.Sent != nil {
@@ -265,16 +265,18 @@ func (w *waiter) wait(ctx context.Context) error {
 		return err
 	default:
 	}
-	done, expired := w.alarm.set(ctx)
-	select {
-	case err := <-w.result:
-		w.alarm.stop()
-		w.t.waiters.Put(w)
-		return err
-	case <-done:
-	case <-expired:
+	done, rang := w.alarm.set(ctx)
+	for waiting := true; waiting; {
+		select {
+		case err := <-w.result:
+			w.t.waiters.Put(w)
+			return err
+		case <-done:
+			waiting = false
+		case <-rang:
+			waiting = !w.alarm.isOver()
+		}
 	}
-	w.alarm.stop()
 	if w.state.CompareAndSwap(0, 2) {
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, context.Cause(ctx))
 	}

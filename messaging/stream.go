@@ -28,14 +28,15 @@ type Stream struct {
 	cancel context.CancelFunc
 	kept   chan struct{} // closed when the keeper has ended
 
+	gen atomic.Pointer[generation] // nil while there is no connection; written under mu
+
 	mu      sync.Mutex    // protects the following
-	gen     *generation   // nil while there is no connection
 	number  int           // of generations so far
 	since   time.Time     // when gen last changed
 	why     error         // there is no generation
 	changed chan struct{} // closed and replaced when gen or stopped changes
-	stopped bool
-	last    *generation // the one that Stop found: Close ends it
+	stopped bool          // there is no generation any more
+	last    *generation   // the one that Stop found: Close ends it
 	closing bool
 
 	closed   chan struct{} // closed when Close is done
@@ -61,6 +62,7 @@ type Taker interface {
 
 // generation is one connection of a stream, with what it listens with.
 type generation struct {
+	stream   *Stream
 	number   int
 	conn     Conn
 	listener Listener
@@ -114,7 +116,7 @@ func describe(sub *Subscription) string {
 
 func (t *Transport) listen(ctx context.Context, sub Subscription, hooks streamHooks, taker Taker) (*Stream, error) {
 	if sub.Instance == "" {
-		sub.Instance = newID()
+		sub.Instance = t.ids.next()
 	}
 	if sub.Prefetch <= 0 {
 		sub.Prefetch = defaultPrefetch
@@ -240,12 +242,10 @@ func (s *Stream) offer(g *generation, d *Delivery) bool {
 // its present connection, in the form in which it is sent to; empty while there
 // is no connection, and for other subscriptions.
 func (s *Stream) Address() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gen == nil {
-		return ""
+	if g := s.gen.Load(); g != nil {
+		return g.address
 	}
-	return s.gen.address
+	return ""
 }
 
 func (s *Stream) pollError(err error) error {
@@ -257,7 +257,7 @@ func (s *Stream) pollError(err error) error {
 func (s *Stream) gone(g *generation) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gen == g && !s.stopped {
+	if s.gen.Load() == g && !s.stopped {
 		return s.changed
 	}
 	c := make(chan struct{})
@@ -272,7 +272,7 @@ func (s *Stream) accept(ctx context.Context, g *generation, d *Delivery) *Incomi
 	if known {
 		kind = s.kinds[d.Source]
 	}
-	in, err := s.t.decode(d, kind)
+	in, err := s.t.decode(g, d, kind)
 	if err != nil {
 		from := describe(&s.sub)
 		if known {
@@ -282,7 +282,6 @@ func (s *Stream) accept(ctx context.Context, g *generation, d *Delivery) *Incomi
 		s.t.undecodable(context.WithoutCancel(ctx), d, from, err)
 		return nil
 	}
-	in.generation, in.dedup, in.caps = g.number, s.dedup, &g.caps
 	switch s.dedup.begin(in) {
 	case handled:
 		_ = d.Settle(context.WithoutCancel(ctx), Ack) // if it is lost, the message is dropped again
@@ -311,8 +310,8 @@ func (s *Stream) Stop(ctx context.Context) (returned int, err error) {
 		return 0, nil
 	}
 	s.stopped = true
-	g := s.gen
-	s.gen, s.last = nil, g
+	g := s.gen.Swap(nil)
+	s.last = g
 	s.wake()
 	s.mu.Unlock()
 	s.cancel()

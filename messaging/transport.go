@@ -33,6 +33,7 @@ type Transport struct {
 
 	messages sync.Pool // *Message, for encoding
 	waiters  sync.Pool // *waiter
+	ids      ids
 
 	life  context.Context //nolint:containedctx // the transport's lifetime: it ends in the middle of Close, and nothing waits longer
 	end   context.CancelFunc
@@ -228,16 +229,35 @@ func (t *Transport) bound(ctx context.Context) (context.Context, context.CancelF
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// idLength is the length of the ids that newID makes.
+// idLength is the length of the ids that a Transport makes.
 const idLength = 32
 
-// newID returns 32 hexadecimal digits that nobody can guess: the form of
+// ids makes ids. It fetches the randomness of several at once. It is safe for
+// concurrent use.
+type ids struct{ spare sync.Pool } // of *randomness
+
+type randomness struct {
+	bytes [16 * idLength / 2]byte
+	used  int
+}
+
+// next returns 32 hexadecimal digits that nobody can guess: the form of
 // oslo.messaging's ids, and hard to forge for who would answer a stranger's call.
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, by its contract
+func (s *ids) next() string {
+	r, _ := s.spare.Get().(*randomness)
+	if r == nil {
+		r = &randomness{used: len(randomness{}.bytes)}
+	}
+	if r.used == len(r.bytes) {
+		_, _ = rand.Read(r.bytes[:]) // never fails, by its contract
+		r.used = 0
+	}
+	b := r.bytes[r.used:][:idLength/2]
 	var h [idLength]byte
-	hex.Encode(h[:], b[:])
+	hex.Encode(h[:], b)
+	clear(b) // used once
+	r.used += len(b)
+	s.spare.Put(r)
 	return string(h[:])
 }
 

@@ -226,30 +226,41 @@ type consumer struct {
 	listener *listener
 	source   int // index in Sources; -1: by the message's address, of a group
 
-	lastTag   uint64
-	unsettled map[uint64]*item // by Delivery.Tag
+	unsettled unsettled
 }
 
 // hasRoom reports whether another delivery fits. The queue's lock is held.
 func (c *consumer) hasRoom() bool {
-	return len(c.unsettled) < c.listener.sub.Prefetch && c.listener.conn.state.Load()&(frozen|closed) == 0
+	return c.unsettled.len() < c.listener.sub.Prefetch && c.listener.conn.state.Load()&(frozen|closed) == 0
 }
 
 // delivery is a delivery together with what most of them hold: one allocation
 // instead of three.
 type delivery struct {
-	messaging.Delivery
-	body    [256]byte
+	bare
 	headers [4]messaging.Header
+}
+
+// bare is one without headers, such as a reply.
+type bare struct {
+	messaging.Delivery
+	body [128]byte
 }
 
 // deliver hands a copy of it to the listener. The queue's lock is held.
 func (c *consumer) deliver(it *item, left time.Duration) {
-	own := &delivery{}
 	m := it.message
 	m.TTL = left
+	var own *bare
+	if len(m.Headers) == 0 {
+		own = &bare{}
+		m.Headers = nil // not the item's buffer
+	} else {
+		with := &delivery{}
+		own = &with.bare
+		m.Headers = append(with.headers[:0:len(with.headers)], m.Headers...)
+	}
 	m.Body = append(own.body[:0:len(own.body)], m.Body...)
-	m.Headers = append(own.headers[:0:len(own.headers)], m.Headers...)
 	d := &own.Delivery
 	d.Init(m, c)
 	d.Source = c.source
@@ -258,9 +269,7 @@ func (c *consumer) deliver(it *item, left time.Duration) {
 	}
 	d.Count = it.count
 	d.Redelivered = it.redelivered
-	c.lastTag++
-	d.Tag = c.lastTag
-	c.unsettled[d.Tag] = it
+	d.Tag = c.unsettled.add(it)
 	if c.listener.push(prefetched{delivery: d, from: c}) {
 		c.queue.hand = append(c.queue.hand, c.listener)
 	}
@@ -287,11 +296,10 @@ func (c *consumer) settle(tag uint64, o messaging.Outcome) {
 	q := c.queue
 	q.mu.Lock()
 	defer q.unlock()
-	it, ok := c.unsettled[tag]
-	if !ok {
+	it := c.unsettled.take(tag)
+	if it == nil {
 		return
 	}
-	delete(c.unsettled, tag)
 	switch o {
 	case messaging.Requeue:
 		q.putBack(it, true)
@@ -317,11 +325,10 @@ func (c *consumer) giveBack(tag uint64) bool {
 	q := c.queue
 	q.mu.Lock()
 	defer q.unlock()
-	it, ok := c.unsettled[tag]
-	if !ok {
+	it := c.unsettled.take(tag)
+	if it == nil {
 		return false
 	}
-	delete(c.unsettled, tag)
 	q.putBack(it, false)
 	q.pump()
 	return true
@@ -333,10 +340,7 @@ func (c *consumer) detach() {
 	q.mu.Lock()
 	defer q.unlock()
 	q.detach(c)
-	for _, it := range c.unsettled {
-		q.putBack(it, true)
-	}
-	clear(c.unsettled)
+	c.unsettled.drain(func(it *item) { q.putBack(it, true) })
 	q.pump()
 }
 

@@ -79,12 +79,16 @@ const (
 	maxFreeBody = 64 << 10
 )
 
-// publish takes in a copy of m. It returns ErrRejected when the queue is full.
-func (q *queue) publish(to messaging.Address, m *messaging.Message) error {
+// publish takes in a copy of m, unless the queue has expired. It returns
+// ErrRejected when the queue is full.
+func (q *queue) publish(to messaging.Address, m *messaging.Message) (took bool, err error) {
 	q.mu.Lock()
 	defer q.unlock()
+	if q.hasExpired() {
+		return false, nil
+	}
 	if q.limit > 0 && len(q.waiting) >= q.limit {
-		return messaging.ErrRejected
+		return false, messaging.ErrRejected
 	}
 	it := q.newItem()
 	body, headers := it.message.Body, it.message.Headers
@@ -96,9 +100,15 @@ func (q *queue) publish(to messaging.Address, m *messaging.Message) error {
 		it.expires = time.Now().Add(m.TTL)
 	}
 	q.seq++
+	if len(q.waiting) == 0 && m.TTL >= 0 {
+		if c := q.turn(); c != nil { // it need not wait
+			c.deliver(it, m.TTL)
+			return true, nil
+		}
+	}
 	heap.Push(&q.waiting, it)
 	q.pump()
-	return nil
+	return true, nil
 }
 
 // pump hands waiting messages to consumers while these have room. mu is held.
@@ -191,12 +201,14 @@ func (q *queue) detach(c *consumer) {
 
 // expired reports whether a private queue waited too long for its listener.
 func (q *queue) expired() bool {
-	if !q.private {
-		return false
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.consumers) == 0 && time.Since(q.unusedSince) >= q.expiry
+	return q.hasExpired()
+}
+
+// hasExpired is expired for who holds mu.
+func (q *queue) hasExpired() bool {
+	return q.private && len(q.consumers) == 0 && time.Since(q.unusedSince) >= q.expiry
 }
 
 // restart drops what is not durable. There are no consumers any more.
@@ -221,7 +233,7 @@ func (q *queue) empty() (consumed bool) {
 	defer q.mu.Unlock()
 	q.waiting = nil
 	for _, c := range q.consumers {
-		clear(c.unsettled)
+		c.unsettled.drain(func(*item) {})
 	}
 	return len(q.consumers) > 0
 }
@@ -231,7 +243,7 @@ func (q *queue) info() QueueInfo {
 	defer q.mu.Unlock()
 	info := QueueInfo{Name: q.name, Waiting: len(q.waiting), Consumers: len(q.consumers), Durable: !q.private}
 	for _, c := range q.consumers {
-		info.Unsettled += len(c.unsettled)
+		info.Unsettled += c.unsettled.len()
 	}
 	return info
 }

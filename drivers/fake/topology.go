@@ -40,13 +40,11 @@ func (t *topology) publish(to messaging.Address, m *messaging.Message) error {
 	defer t.mu.RUnlock()
 	routed := false
 	for _, q := range t.bindings[to] {
-		if q.expired() {
-			continue
-		}
-		if err := q.publish(to, m); err != nil {
+		took, err := q.publish(to, m)
+		if err != nil {
 			return err
 		}
-		routed = true
+		routed = routed || took
 	}
 	if !routed && m.Mandatory && !to.Fanout {
 		return messaging.ErrNoRoute
@@ -99,7 +97,7 @@ func (t *topology) subscribe(l *listener) {
 }
 
 func (l *listener) consume(q *queue, source int) {
-	l.consumers = append(l.consumers, &consumer{queue: q, listener: l, source: source, unsettled: map[uint64]*item{}})
+	l.consumers = append(l.consumers, &consumer{queue: q, listener: l, source: source})
 }
 
 // declare returns the queue of that name, made if need be, bound to the

@@ -22,6 +22,9 @@ func Decode(data []byte, v any, strict bool) error {
 		*raw = append((*raw)[:0], data...)
 		return nil
 	}
+	if decodePlain(data, v) {
+		return nil
+	}
 	options := lax
 	if strict {
 		options = strictly

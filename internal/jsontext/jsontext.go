@@ -55,6 +55,10 @@ func (c *Codec) Encode(v any) (*Buffer, []byte, error) {
 		e.enc.SetEscapeHTML(false)
 	}
 	e.buf.Reset()
+	if text, ok := appendPlain(e.buf.AvailableBuffer(), v); ok {
+		e.buf.Write(text) // the buffer's own, if there was room
+		return e, e.buf.Bytes(), nil
+	}
 	if err := e.enc.Encode(v); err != nil {
 		return nil, nil, err
 	}

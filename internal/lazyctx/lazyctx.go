@@ -8,7 +8,7 @@ package lazyctx
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,14 +16,20 @@ import (
 // context.WithCancelCause does. Init it first; it must not be copied then. It is
 // safe for concurrent use.
 type Context struct {
-	parent   context.Context //nolint:containedctx // it is a context
-	deadline time.Time       // zero: none of its own
-
-	mu     sync.Mutex      // protects the following
-	inner  context.Context //nolint:containedctx // the real one
-	cancel func(cause error)
-	cause  error // why it ended before inner was made
+	parent   context.Context       //nolint:containedctx // it is a context
+	deadline time.Time             // zero: none of its own
+	state    atomic.Pointer[state] // nil: not ended, and the real one is not made
 }
+
+// state is what a Context has become. It does not change.
+type state struct {
+	inner  context.Context //nolint:containedctx // the real one, once it is made
+	cancel func(cause error)
+	cause  error // why the Context ended before inner was made
+}
+
+// ended is the state of most that nobody has waited for.
+var ended = &state{cause: context.Canceled} //nolint:gochecknoglobals // a constant
 
 // Init makes c a child of parent with that deadline; zero means none of its own.
 func (c *Context) Init(parent context.Context, deadline time.Time) {
@@ -45,15 +51,13 @@ func (c *Context) Done() <-chan struct{} { return c.made().Done() }
 // Err does not make the real context before the deadline, so that a check
 // between two steps is cheap.
 func (c *Context) Err() error {
-	c.mu.Lock()
-	inner, cause := c.inner, c.cause
-	c.mu.Unlock()
+	s := c.state.Load()
 	switch {
-	case inner != nil:
-		return inner.Err()
-	case cause != nil:
+	case s != nil && s.inner != nil:
+		return s.inner.Err()
+	case s != nil:
 		return context.Canceled
-	case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
+	case !c.deadline.IsZero() && time.Until(c.deadline) <= 0:
 		return c.made().Err() // and remains so
 	}
 	return c.parent.Err()
@@ -63,10 +67,7 @@ func (c *Context) Err() error {
 // finds causes and parents by a lookup, too: it makes the real context by Done
 // before it needs that, and a cause of its own makes it here.
 func (c *Context) Value(key any) any {
-	c.mu.Lock()
-	isMade := c.inner != nil || c.cause != nil
-	c.mu.Unlock()
-	if isMade {
+	if c.state.Load() != nil {
 		return c.made().Value(key)
 	}
 	return c.parent.Value(key)
@@ -77,35 +78,47 @@ func (c *Context) Value(key any) any {
 // Who made the context calls it in the end, or its timer stays until the
 // deadline.
 func (c *Context) End(cause error) {
+	next := ended
 	if cause == nil {
 		cause = context.Canceled
+	} else {
+		next = &state{cause: cause}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inner != nil {
-		c.cancel(cause)
-	} else if c.cause == nil {
-		c.cause = cause
+	if c.state.CompareAndSwap(nil, next) {
+		return
+	}
+	if s := c.state.Load(); s.inner != nil {
+		s.cancel(cause)
 	}
 }
 
+// made returns the real context, and makes it if need be.
 func (c *Context) made() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inner != nil {
-		return c.inner
+	for {
+		s := c.state.Load()
+		if s != nil && s.inner != nil {
+			return s.inner
+		}
+		next := c.build(s)
+		if c.state.CompareAndSwap(s, next) {
+			return next.inner
+		}
+		next.cancel(context.Canceled) // somebody else was first
 	}
+}
+
+// build makes the real context. old is nil, or says why c ended before.
+func (c *Context) build(old *state) *state {
 	parent, stop := c.parent, context.CancelFunc(func() {})
-	if !c.deadline.IsZero() && c.cause == nil {
+	if !c.deadline.IsZero() && old == nil {
 		parent, stop = context.WithDeadline(parent, c.deadline)
 	}
 	inner, cancel := context.WithCancelCause(parent)
-	c.inner = inner
-	c.cancel = func(cause error) { cancel(cause); stop() }
-	if c.cause != nil {
-		c.cancel(c.cause)
+	s := &state{inner: inner, cancel: func(cause error) { cancel(cause); stop() }}
+	if old != nil {
+		s.cancel(old.cause)
 	}
-	return inner
+	return s
 }
 
 // Private is a Context that only its maker ends, and not while others wait for
@@ -122,10 +135,8 @@ func Split(ctx context.Context) (<-chan struct{}, time.Time) {
 	if !ok {
 		return ctx.Done(), time.Time{}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.inner != nil {
-		return p.inner.Done(), time.Time{}
+	if s := p.state.Load(); s != nil {
+		return p.Done(), time.Time{}
 	}
 	return p.parent.Done(), p.deadline
 }

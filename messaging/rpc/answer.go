@@ -22,7 +22,7 @@ const maxLateReplies = 256
 // the waiting is done by a goroutine, not by the worker, which then concludes the
 // request too.
 func (j *job) answer() bool {
-	ctx := &j.req.reply
+	ctx := &j.ctx.reply
 	ctx.Init(j.session.Plain, j.patience())
 	defer ctx.End(nil)
 	j.holders.Store(1)

@@ -104,11 +104,11 @@ func (c *Client) cast(ctx context.Context, p Pattern, method string, args any) e
 	return nil
 }
 
-// outgoing is a request on its way through a client, in one allocation.
+// outgoing is a request on its way through a client. Without middleware nobody
+// keeps it, and it is used again.
 type outgoing struct {
 	Request
 	envelope messaging.Envelope
-	ctx      lazyctx.Private  // when the client's timeout is earlier than the deadline of the caller's
 	buffer   *jsontext.Buffer // which Args is in, of the default encoding
 }
 
@@ -125,7 +125,9 @@ func (c *Client) perform(ctx context.Context, p Pattern, method string, args any
 	case values.Err != nil:
 		return nil, values.Err
 	}
-	out := &outgoing{Request: Request{
+	out := c.newOutgoing()
+	defer c.release(out)
+	out.Request = Request{
 		Pattern:   p,
 		Side:      ClientSide,
 		Target:    c.target,
@@ -135,16 +137,19 @@ func (c *Client) perform(ctx context.Context, p Pattern, method string, args any
 		Context:   values.Entries[:len(values.Entries):len(values.Entries)],
 		client:    c,
 		receipt:   receipt,
-	}}
+	}
 	out.Target.Fanout = p == PatternFanout
 	if err := c.encodeArgs(out, args); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadArguments, err)
 	}
-	defer c.release(out)
 	if len(c.opts.Middleware) == 0 {
 		out.Request.envelope = &out.envelope // else middleware may send it more than once at a time
 	}
-	return c.invoke(c.bound(ctx, out), &out.Request)
+	ctx, own := c.bound(ctx)
+	if own != nil {
+		defer own.End(nil)
+	}
+	return c.invoke(ctx, &out.Request)
 }
 
 // encodeArgs sets the JSON object for args.
@@ -170,23 +175,36 @@ func (c *Client) encodeArgs(out *outgoing, args any) (err error) {
 	return nil
 }
 
-// bound returns ctx with the client's timeout if it has no earlier deadline.
-func (c *Client) bound(ctx context.Context, out *outgoing) context.Context {
+// bound returns ctx, or, if it has no earlier deadline, one with the client's
+// timeout, which is to be ended.
+func (c *Client) bound(ctx context.Context) (context.Context, *lazyctx.Private) {
 	deadline := time.Now().Add(c.opts.Timeout)
 	if d, ok := ctx.Deadline(); ok && !d.After(deadline) {
-		return ctx
+		return ctx, nil
 	}
-	out.ctx.Init(ctx, deadline)
-	return &out.ctx
+	own := &lazyctx.Private{}
+	own.Init(ctx, deadline)
+	return own, own
+}
+
+func (c *Client) newOutgoing() *outgoing {
+	if out, ok := c.requests.Get().(*outgoing); ok {
+		return out
+	}
+	return &outgoing{}
 }
 
 // release frees what a request that is over held. Middleware that returned with the
 // first of several answers may still be sending the others.
 func (c *Client) release(out *outgoing) {
-	out.ctx.End(nil)
-	if out.buffer != nil && len(c.opts.Middleware) == 0 {
+	if len(c.opts.Middleware) > 0 {
+		return
+	}
+	if out.buffer != nil {
 		c.opts.Encoding.(*JSON).codec.Free(out.buffer)
 	}
+	*out = outgoing{}
+	c.requests.Put(out)
 }
 
 // transmit is the innermost Invoker of a client: it sends, and waits.

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -63,7 +64,9 @@ type Client struct {
 	opts      ClientOptions
 	send      messaging.SendOptions
 
-	invoke Invoker // the middleware round transmit; the same for all that Prepare derives
+	// The same for all that Prepare derives.
+	invoke   Invoker    // the middleware round transmit
+	requests *sync.Pool // of *outgoing
 
 	// Made by build.
 	address messaging.Address
@@ -75,7 +78,7 @@ type Client struct {
 // NewClient returns a client of target. opts may be nil. An invalid target or
 // version is reported by the operations of the client.
 func NewClient(t *messaging.Transport, target messaging.Target, opts *ClientOptions) *Client {
-	c := &Client{transport: t, target: target}
+	c := &Client{transport: t, target: target, requests: &sync.Pool{}}
 	if opts != nil {
 		c.opts = *opts
 	}

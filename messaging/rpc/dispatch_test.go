@@ -3,6 +3,7 @@ package rpc_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -106,6 +107,31 @@ func TestRawHandlerSeesTheTextAsItCame(t *testing.T) {
 		}
 		if err := c.Call(t.Context(), "echo", text, &typed); err != nil || len(typed.F) != 3 || typed.F[2] != 1 {
 			t.Errorf("%v, %v", typed, err)
+		}
+	})
+}
+
+// A handler is not to keep its Request, but one that does never sees another's.
+func TestRawHandlersRequestIsItsOwn(t *testing.T) {
+	var kept []*rpc.Request
+	ep := &rpc.Endpoint{}
+	rpc.HandleRaw(ep, "keep", func(_ context.Context, r *rpc.Request) (json.RawMessage, error) {
+		kept = append(kept, r)
+		return nil, nil
+	})
+	inBubble(t, func(t *testing.T, b *bus) {
+		kept = nil
+		b.serve("s1", nil, ep)
+		c := b.client(nil)
+		for n := range 3 {
+			if err := c.Call(t.Context(), "keep", rpc.Args{"n": n}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n, r := range kept {
+			if want := fmt.Sprintf(`{"n":%d}`, n); string(r.Args) != want || r.Method != "keep" {
+				t.Errorf("request %d is now %q with %s, want %s", n, r.Method, r.Args, want)
+			}
 		}
 	})
 }

@@ -62,7 +62,8 @@ func Handle[A, R any](ep *Endpoint, method string, fn func(ctx context.Context, 
 // Handle does.
 func HandleRaw(ep *Endpoint, method string, fn func(ctx context.Context, r *Request) (json.RawMessage, error)) {
 	ep.add(method, func(ctx context.Context, _ Encoding, r *Request) (json.RawMessage, error) {
-		result, err := fn(ctx, r)
+		own := *r // r is used again: a handler that keeps it must not see another's
+		result, err := fn(ctx, &own)
 		if err != nil {
 			return nil, err
 		}

@@ -19,25 +19,26 @@ import (
 const fanoutSource = 2
 
 // job is one request on its way through a server: acknowledged, handled,
-// answered. It is used again for others; what a handler may keep is in request.
+// answered. It is used again for others; what a handler may keep is in contexts.
 type job struct {
 	server *Server
 	run    func() // its method do, bound once
 
 	session  *serving.Session
 	in       *messaging.Incoming
-	req      *request
+	req      *Request // own, or with middleware, which may keep it, one that is not used again
+	own      Request
+	ctx      *contexts
 	result   json.RawMessage
 	err      error
 	answered messaging.Envelope
 	holders  atomic.Int32 // of the job, while its reply is under way
 }
 
-// request is what belongs to one request alone, in one allocation.
-type request struct {
-	Request
-	ctx   requestctx.Context
-	reply lazyctx.Private // bounds the sending of the reply
+// contexts are those of one request, in one allocation.
+type contexts struct {
+	handler requestctx.Context
+	reply   lazyctx.Private // bounds the sending of the reply
 }
 
 var errAborted = errors.New("the handler ended its goroutine")
@@ -65,7 +66,7 @@ func (j *job) do() {
 	if s.opts.Ack == AckEarly {
 		j.settle(messaging.Ack)
 	}
-	if !in.Deadline.IsZero() && !time.Now().Before(in.Deadline) {
+	if !in.Deadline.IsZero() && time.Until(in.Deadline) <= 0 {
 		j.expire()
 		return
 	}
@@ -74,9 +75,9 @@ func (j *job) do() {
 	if in.Monitor <= 0 || !j.isCall() {
 		defer j.finish(nil)
 	} else {
-		defer j.finish(s.startMonitor(j.session.Plain, in, j.req.ctx.End))
+		defer j.finish(s.startMonitor(j.session.Plain, in, j.ctx.handler.End))
 	}
-	j.result, j.err = s.invoke(&j.req.ctx, &j.req.Request)
+	j.result, j.err = s.invoke(&j.ctx.handler, j.req)
 }
 
 func (j *job) isCall() bool { return j.in.CallID != "" }
@@ -84,7 +85,12 @@ func (j *job) isCall() bool { return j.in.CallID != "" }
 // prepare makes what the handler sees.
 func (j *job) prepare() {
 	in := j.in
-	r := &request{Request: Request{
+	j.req = &j.own
+	if len(j.server.opts.Middleware) > 0 {
+		j.req = &Request{}
+	}
+	r := j.req
+	*r = Request{
 		Pattern:   PatternCast,
 		Side:      ServerSide,
 		Target:    j.server.target,
@@ -100,7 +106,7 @@ func (j *job) prepare() {
 		Count:       in.Count,
 
 		reuse: len(j.server.opts.Middleware) == 0,
-	}}
+	}
 	switch {
 	case in.Source == fanoutSource:
 		r.Pattern = PatternFanout
@@ -110,9 +116,9 @@ func (j *job) prepare() {
 	if len(r.Args) == 0 {
 		r.Args = json.RawMessage("{}")
 	}
-	r.ctx.Init(j.session.Handlers, in.Deadline)
-	r.ctx.Values.Entries = in.Context
-	j.req = r
+	j.ctx = &contexts{}
+	j.ctx.handler.Init(j.session.Handlers, in.Deadline)
+	j.ctx.handler.Values.Entries = in.Context
 }
 
 // finish answers and settles, in this order: a late acknowledgement says that
@@ -121,7 +127,7 @@ func (j *job) finish(m *monitor) {
 	if m != nil {
 		m.end()
 	}
-	j.req.ctx.End(nil)
+	j.ctx.handler.End(nil)
 	j.count()
 	if j.isCall() && !j.answer() {
 		return // somebody else finishes

@@ -48,6 +48,9 @@ func undecodable(format string, args ...any) error {
 // isType reports whether a content type is the wanted one, with or without
 // parameters.
 func isType(contentType, want string) bool {
+	if contentType == want {
+		return true
+	}
 	mediaType, _, _ := strings.Cut(contentType, ";")
 	return strings.EqualFold(strings.TrimSpace(mediaType), want)
 }
