@@ -18,18 +18,42 @@ import (
 // Decode decodes data, exactly one value, into v. With strict, names that v does
 // not have are an error.
 func Decode(data []byte, v any, strict bool) error {
+	if decodeShort(data, v) {
+		return nil
+	}
+	return decode(data, v, optionsFor(strict, true))
+}
+
+// Unmarshal is Decode, but not strict.
+func Unmarshal(data []byte, v any) error { return Decode(data, v, false) }
+
+// Decode is as the function of that name. It remembers the types for which the
+// functions of this file are not needed: that they are looked for at each value is a
+// third of what short texts cost.
+func (c *Codec) Decode(data []byte, v any, strict bool) error {
+	if decodeShort(data, v) {
+		return nil
+	}
+	t := reflect.TypeOf(v)
+	special, known := c.special.Load(t)
+	if !known {
+		special = isSpecial(t, map[reflect.Type]bool{})
+		c.special.Store(t, special)
+	}
+	return decode(data, v, optionsFor(strict, special == true))
+}
+
+// decodeShort decodes what needs no package for it, and reports whether it could.
+func decodeShort(data []byte, v any) bool {
 	if raw, ok := v.(*json.RawMessage); ok {
 		*raw = append((*raw)[:0], data...)
-		return nil
+		return true
 	}
-	if decodePlain(data, v) {
-		return nil
-	}
-	options := lax
-	if strict {
-		options = strictly
-	}
-	err := jsonv2.Unmarshal(data, v, options)
+	return decodePlain(data, v)
+}
+
+func decode(data []byte, v any, o jsonv2.Options) error {
+	err := jsonv2.Unmarshal(data, v, o)
 	if err == nil {
 		return nil
 	}
@@ -41,22 +65,64 @@ func Decode(data []byte, v any, strict bool) error {
 	if !ok {
 		return err
 	}
-	return jsonv2.Unmarshal(quoted, v, options)
+	return jsonv2.Unmarshal(quoted, v, o)
 }
 
-// Unmarshal is Decode, but not strict.
-func Unmarshal(data []byte, v any) error { return Decode(data, v, false) }
+// isSpecial reports whether a t may hold what this file has functions for: an
+// interface, a Number, or a type that decodes itself with the options it is given.
+func isSpecial(t reflect.Type, seen map[reflect.Type]bool) bool {
+	switch {
+	case t == nil || t == reflect.TypeFor[json.Number]():
+		return true
+	case seen[t]:
+		return false
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[jsonv2.UnmarshalerFrom]()):
+		return true
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Interface:
+		return true
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return isSpecial(t.Elem(), seen)
+	case reflect.Map:
+		return isSpecial(t.Key(), seen) || isSpecial(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if isSpecial(t.Field(i).Type, seen) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// optionsFor returns the options with or without strictness, and with or without
+// the functions of this file.
+func optionsFor(strict, special bool) jsonv2.Options {
+	switch {
+	case strict && special:
+		return strictly
+	case strict:
+		return strictlySimple
+	case special:
+		return lax
+	}
+	return laxSimple
+}
 
 //nolint:gochecknoglobals // constants
 var (
-	lax = jsonv2.JoinOptions(
-		jsonv1.DefaultOptionsV1(),
+	laxSimple = jsonv1.DefaultOptionsV1()
+	lax       = jsonv2.JoinOptions(
+		laxSimple,
 		jsonv2.WithUnmarshalers(jsonv2.JoinUnmarshalers(
 			jsonv2.UnmarshalFromFunc(unmarshalAny),
 			jsonv2.UnmarshalFromFunc(unmarshalNumber),
 		)),
 	)
-	strictly = jsonv2.JoinOptions(lax, jsonv2.RejectUnknownMembers(true))
+	strictlySimple = jsonv2.JoinOptions(laxSimple, jsonv2.RejectUnknownMembers(true))
+	strictly       = jsonv2.JoinOptions(lax, jsonv2.RejectUnknownMembers(true))
 )
 
 // unmarshalNumber decodes into the standard library's Number, which is not the one

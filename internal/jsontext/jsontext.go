@@ -16,10 +16,11 @@ import (
 // maxPooled is the size of a text whose buffers are not kept.
 const maxPooled = 64 << 10
 
-// Codec encodes with buffers that it uses again. The zero value is
+// Codec encodes with buffers that it uses again, and decodes. The zero value is
 // ready to use, and safe for concurrent use; it must not be copied then.
 type Codec struct {
 	encoders sync.Pool // of *Buffer
+	special  sync.Map  // of types that were decoded into: whether isSpecial
 }
 
 // Buffer holds what Encode returned.

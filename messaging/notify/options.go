@@ -21,7 +21,7 @@ type Encoding interface {
 type encoding struct{ codec jsontext.Codec }
 
 func (e *encoding) Marshal(v any) ([]byte, error)      { return e.codec.Marshal(v) }
-func (e *encoding) Unmarshal(data []byte, v any) error { return jsontext.Unmarshal(data, v) }
+func (e *encoding) Unmarshal(data []byte, v any) error { return e.codec.Decode(data, v, false) }
 
 // NotifierOptions are the options of a Notifier. Nil means all defaults.
 type NotifierOptions struct {

@@ -45,7 +45,7 @@ type JSON struct {
 func (j *JSON) Marshal(v any) ([]byte, error) { return j.codec.Marshal(v) }
 
 // Unmarshal decodes data into v.
-func (j *JSON) Unmarshal(data []byte, v any) error { return jsontext.Decode(data, v, j.Strict) }
+func (j *JSON) Unmarshal(data []byte, v any) error { return j.codec.Decode(data, v, j.Strict) }
 
 // Float is a float64 that may be no number or infinite. It reads what Python
 // writes for those; it writes them as strings, which Python's float() reads.

@@ -1,0 +1,93 @@
+package jsontext
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+type (
+	simple struct {
+		A int            `json:"a"`
+		S string         `json:"s"`
+		P *simple        `json:"p"`
+		L []simple       `json:"l"`
+		M map[string]int `json:"m"`
+		T text           `json:"t"`
+		R json.RawMessage
+	}
+	embedded struct{ simple }
+	deepAny  struct {
+		L []map[string]*struct{ V any }
+	}
+	deepNumber struct{ M map[string][2]json.Number }
+	numberKeys struct{ M map[json.Number]int }
+	anyBelow   struct{ deepAny }
+	text       string
+	itself     struct{ v any }
+	holds      struct{ V []itself }
+)
+
+func (t *text) UnmarshalText(b []byte) error { *t = text("text " + string(b)); return nil }
+
+func (i *itself) UnmarshalJSONFrom(d *jsontext.Decoder) error { return unmarshalAny(d, &i.v) }
+
+// What a Codec knows of a type changes nothing of what is decoded into it.
+func TestCodecDecodesAsDecode(t *testing.T) {
+	t.Parallel()
+	texts := []string{
+		`{"a": 1, "s": "x", "p": {"a": 2, "l": [{}, {"a": 3}]}, "m": {"k": 1}, "t": "y", "R": [1e400]}`,
+		`{"A": 1, "S": null, "M": {"1": 2}}`, `{"a": "x", "s": "later"}`, `{"a": 1, "a": 2}`, `{"unknown": 1}`, `{"a": 1`, `{"a": NaN, "s": NaN}`,
+		`{"L": [{"x": {"V": 1180591620717411303424}}]}`, `{"M": {"x": [1.0, "2"]}}`, `{"M": {"x": ["no"]}}`,
+		`{"V": [1.50, {"n": 1180591620717411303424}]}`, `null`, `1`, `[]`, ``, `{} {}`, `"x"`, `1180591620717411303424`, "{\"s\": \"\xff\"}",
+	}
+	for _, tt := range []struct {
+		of      any
+		special bool
+	}{
+		{simple{}, false},
+		{embedded{}, false},
+		{[]simple{}, false},
+		{map[text]*simple{}, false},
+		{0, false},
+		{1.5, false},
+		{text(""), false},
+		{struct{}{}, false},
+		{[3]uint8{}, false},
+		{json.RawMessage{}, false},
+		{deepAny{}, true},
+		{deepNumber{}, true},
+		{numberKeys{}, true},
+		{anyBelow{}, true},
+		{itself{}, true},
+		{holds{}, true},
+		{map[string]any{}, true},
+		{json.Number(""), true},
+		{struct{ E error }{}, true},
+	} {
+		typ := reflect.TypeOf(tt.of)
+		if got := isSpecial(reflect.PointerTo(typ), map[reflect.Type]bool{}); got != tt.special {
+			t.Errorf("%s is special: %v", typ, got)
+		}
+		var c Codec
+		for _, text := range texts {
+			for _, strict := range []bool{false, true} {
+				got, want := reflect.New(typ), reflect.New(typ)
+				gotErr := c.Decode([]byte(text), got.Interface(), strict)
+				wantErr := Decode([]byte(text), want.Interface(), strict)
+				if !reflect.DeepEqual(got.Interface(), want.Interface()) {
+					t.Errorf("%s into %s, strict %v: %+v, want %+v", text, typ, strict, got.Elem(), want.Elem())
+				}
+				if (gotErr == nil) != (wantErr == nil) || gotErr != nil && gotErr.Error() != wantErr.Error() {
+					t.Errorf("%s into %s, strict %v: %v, want %v", text, typ, strict, gotErr, wantErr)
+				}
+			}
+		}
+	}
+	var c Codec
+	if got, want := c.Decode([]byte("1"), nil, true), Decode([]byte("1"), nil, true); got == nil || got.Error() != want.Error() {
+		t.Errorf("into nothing: %v, want %v", got, want)
+	}
+}
