@@ -269,6 +269,7 @@ func callStrangeAddress(t *trial) {
 		{"amq.rabbitmq.reply-to.g2EB.x", in.CallID},
 		{"amq.rabbitmq.reply-to", in.CallID},
 		{"/queues/%zz", in.CallID},
+		{"/queues/amq.rabbitmq.reply-to.g2EB.x", in.CallID},
 		{"*", in.CallID},
 		{"a.#", in.CallID},
 		{"tcp://127.0.0.1:1", in.CallID},

@@ -171,6 +171,9 @@ func (s *Stream) keep() {
 		s.since, s.why = time.Now(), why
 		s.wake()
 		s.mu.Unlock()
+		if !g.caps.StableReply {
+			s.movedFrom(g.address)
+		}
 		ctx, cancel := context.WithTimeout(s.work, lostConnTime)
 		s.release(ctx, g)
 		cancel()
@@ -185,9 +188,16 @@ func (s *Stream) keep() {
 			return
 		}
 		s.t.opts.Logger.Info("patchbay: listening again", "from", describe(&s.sub))
-		if n.address != g.address && s.hooks.moved != nil {
-			s.hooks.moved(g.address)
+		if n.address != g.address {
+			s.movedFrom(g.address)
 		}
+	}
+}
+
+// movedFrom tells that nothing is received at that reply address any more.
+func (s *Stream) movedFrom(address string) {
+	if s.hooks.moved != nil {
+		s.hooks.moved(address)
 	}
 }
 

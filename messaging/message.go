@@ -85,7 +85,7 @@ type Settler interface {
 }
 
 // Delivery is a message that arrived. Its receiver settles it exactly once. A
-// message that comes again is another Delivery.
+// message that comes again is another Delivery: what the core makes of one is in it.
 type Delivery struct {
 	Message
 	Source      int    // index in Subscription.Sources

@@ -117,8 +117,8 @@ func (r *callTable) listen(opening chan struct{}) {
 // Reserve implements Taker.
 func (r *callTable) Reserve() bool { return true }
 
-// moved is told by the stream that it listens at another address than before:
-// what was sent to the old one is lost, so its calls end now.
+// moved is told by the stream that it does not listen at that address any more:
+// what is sent there is lost, so its calls end now.
 func (r *callTable) moved(from string) {
 	r.fail(fmt.Errorf("%w with its connection", ErrReplyLost), func(c *call) bool { return c.reply == from })
 }

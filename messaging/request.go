@@ -264,7 +264,9 @@ func (r *callTable) remove(c *call) {
 func (r *callTable) deliver(id string, ev event, final bool) bool {
 	s := r.shard(id)
 	s.mu.Lock()
-	defer s.mu.Unlock() // held while telling: the call cannot be recycled meanwhile
+	// Held while telling: a call that is in the table cannot be recycled meanwhile. One
+	// that was taken out of it may be, from when it is told on: tell is done with it then.
+	defer s.mu.Unlock()
 	c, ok := s.calls[id]
 	if !ok {
 		return final && s.tellWatch(id)

@@ -212,6 +212,35 @@ func TestRequestFollowsItsReplyAddress(t *testing.T) {
 	})
 }
 
+// A reply address that goes with its connection takes the calls with it, whether or
+// not another connection can be had.
+func TestReplyAddressIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := false
+		s := &script{
+			caps: Capabilities{Ordered: true}, // no StableReply
+			dial: func(int, Endpoint) error {
+				if down {
+					return ErrConnect
+				}
+				return nil
+			},
+			send: func(*scriptConn, Address, Message) (error, []error) { return nil, []error{nil} },
+		}
+		tr := s.open(t, "script://", nil)
+		time.AfterFunc(time.Second, func() {
+			down = true
+			s.listener().c.cut()
+		})
+		began := time.Now()
+		_, err := tr.Request(within(t, time.Minute), topic, &Envelope{}, nil)
+		wantIs(t, err, ErrReplyLost)
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("the call knew it after %v", took)
+		}
+	})
+}
+
 // A burst of heartbeats must not take the room of the reply.
 func TestHeartbeatsLeaveRoomForTheReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -45,7 +45,7 @@ type Stream struct {
 
 // streamHooks tell the reply table what it must know of its stream.
 type streamHooks struct {
-	moved   func(from string) // the reply address is another one now
+	moved   func(from string) // that reply address is not ours any more; may be told twice
 	failing func(err error)   // the first connection cannot be opened yet
 }
 

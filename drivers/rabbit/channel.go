@@ -28,7 +28,7 @@ type channel struct {
 type told struct {
 	deliver func(*arrival)                            // basic.deliver
 	got     func(*arrival)                            // basic.get-ok; nil: basic.get-empty
-	returns func(id string)                           // basic.return of the message with that id
+	returns func(*arrival)                            // basic.return
 	confirm func(number uint64, multiple, taken bool) // basic.ack and basic.nack
 	flowed  func()                                    // channel.flow-ok
 }
@@ -163,7 +163,7 @@ func (ch *channel) complete() error {
 	case basicGetOK:
 		ch.told.got(&ch.arrival)
 	case basicReturn:
-		ch.told.returns(ch.ID)
+		ch.told.returns(&ch.arrival)
 	}
 	ch.Message, ch.method = messaging.Message{}, 0
 	return nil

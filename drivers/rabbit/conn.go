@@ -39,7 +39,7 @@ type conn struct {
 	amqp    *amqp.Connection // over frames
 	caps    messaging.Capabilities
 	version string  // of the broker; empty: it does not tell
-	old     bool    // it is below 4.2: see direct.go
+	old     bool    // it is below 4.2, for all we know: see direct.go
 	memory  *memory // of all connections of the driver
 	window  int
 	write   time.Duration // the write timeout
@@ -58,7 +58,7 @@ func newConn(ctx context.Context, d *driver, host string, f *frames, opened *amq
 	version, _ := opened.Properties["version"].(string)
 	c := &conn{
 		o: d.o, raw: f.Conn, frames: f, amqp: opened, memory: d.memory, window: d.window, write: d.writeTimeout(),
-		caps: d.o.capabilities(version), version: version, old: older(version, 4, 2),
+		caps: d.o.capabilities(version), version: version, old: !reaches(version, 4, 2),
 	}
 	c.Begin(ctx, host, f.Conn, explain)
 	c.Gate.MaxCount, c.Gate.MaxBytes = d.window, windowBytes

@@ -26,7 +26,7 @@ const directReplyTo = "amq.rabbitmq.reply-to"
 // that it had no route: its sender would send it again and again.
 func (c *conn) allowDirect() error {
 	if c.old {
-		return fmt.Errorf("%w: direct_reply_to needs RabbitMQ 4.2 or later, the broker is %s", messaging.ErrPermanent, c.version)
+		return fmt.Errorf("%w: direct_reply_to needs RabbitMQ 4.2 or later, the broker is %q", messaging.ErrPermanent, c.version)
 	}
 	return nil
 }
@@ -43,19 +43,17 @@ func refused(to messaging.Address) error {
 		fmt.Errorf("%w: direct replies need RabbitMQ 4.2 or later", messaging.ErrReplyRefused))}
 }
 
-// older reports whether a version is known to be below major.minor.
-func older(version string, major, minor int) bool {
+// reaches reports whether a version is known to be major.minor or later.
+func reaches(version string, major, minor int) bool {
 	var a, b int
-	if n, _ := fmt.Sscanf(version, "%d.%d", &a, &b); n < 2 {
-		return false
-	}
-	return a < major || a == major && b < minor
+	n, _ := fmt.Sscanf(version, "%d.%d", &a, &b)
+	return n == 2 && (a > major || a == major && b >= minor)
 }
 
 // consumeDirect consumes direct replies, and makes their address the listener's. A
 // message that has no route comes back, with the address filled in.
 func (s *session) consumeDirect() (<-chan amqp.Delivery, error) {
-	returned := s.ch.lib.NotifyReturn(make(chan amqp.Return, 1))
+	closed := s.ch.lib.NotifyClose(make(chan *amqp.Error, 1))
 	deliveries, err := s.ch.lib.Consume(directReplyTo, s.s.tag, true, false, false, false, nil)
 	if err != nil {
 		return nil, err
@@ -65,13 +63,25 @@ func (s *session) consumeDirect() (<-chan amqp.Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, ok := <-returned // closed with the channel
-	if !ok {
-		return nil, amqp.ErrClosed
+	select {
+	case address := <-s.address:
+		if !strings.HasPrefix(address, directReplyTo+".") {
+			return nil, fmt.Errorf("%w: the broker tells no address for direct replies, but %q", messaging.ErrPermanent, address)
+		}
+		s.s.l.reply = address
+		return deliveries, nil
+	case e := <-closed:
+		if e == nil { // by us
+			return nil, amqp.ErrClosed
+		}
+		return nil, e
 	}
-	if !strings.HasPrefix(r.ReplyTo, directReplyTo+".") {
-		return nil, fmt.Errorf("%w: the broker tells no address for direct replies, but %q", messaging.ErrPermanent, r.ReplyTo)
+}
+
+// returned is told that a message had no route: the one that consumeDirect sends.
+func (s *session) returned(a *arrival) {
+	select {
+	case s.address <- a.ReplyTo:
+	default: // nobody has asked
 	}
-	s.s.l.reply = r.ReplyTo
-	return deliveries, nil
 }

@@ -1,6 +1,7 @@
 package rabbit_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -96,9 +97,26 @@ func TestDirectReplyOldBroker(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			_, err := dial(t, newBrokerOf(t, version), directOption).Listen(within(t, limit), replies("reply_old"))
 			wantErr(t, err, messaging.ErrPermanent)
-			if err == nil || !strings.Contains(err.Error(), "needs RabbitMQ 4.2 or later, the broker is "+version) {
+			if err == nil || !strings.Contains(err.Error(), "needs RabbitMQ 4.2 or later, the broker is \""+version) {
 				t.Errorf("error %v", err)
 			}
 		})
 	}
+}
+
+// TestDirectReplyForbidden: a client asks for its address over the default exchange,
+// and is told when it may not.
+func TestDirectReplyForbidden(t *testing.T) {
+	b := newBroker(t)
+	u, err := url.Parse(b.User(t, b.URL(directOption), "Own-s3cret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.ctl(t, "set_permissions", "-p", strings.TrimPrefix(u.Path, "/"), u.User.Username(), ".*", "^openstack$", ".*")
+	c, err := dialURL(t, u.String(), limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Listen(within(t, limit), replies("reply_forbidden"))
+	wantErr(t, err, messaging.ErrAuth, messaging.ErrPermanent)
 }

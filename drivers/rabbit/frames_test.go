@@ -79,7 +79,7 @@ func receive(t *testing.T, in []byte, slow bool) *peer {
 			got.exchange, got.key = bytes.Clone(a.exchange), bytes.Clone(a.key)
 			p.delivered = append(p.delivered, got)
 		},
-		returns: func(id string) { p.returned = append(p.returned, id) },
+		returns: func(a *arrival) { p.returned = append(p.returned, a.ID) },
 		confirm: func(n uint64, multiple, taken bool) {
 			p.confirmed = append(p.confirmed, n, uint64(bit(multiple)), uint64(bit(taken)))
 		},
@@ -250,7 +250,7 @@ func FuzzTake(f *testing.F) {
 		ch := &channel{f: &frames{maxBody: 1 << 10}, told: &told{
 			deliver: func(a *arrival) { kept += len(a.Body) },
 			got:     func(*arrival) {},
-			returns: func(string) {},
+			returns: func(*arrival) {},
 			confirm: func(uint64, bool, bool) {},
 			flowed:  func() {},
 		}}

@@ -217,8 +217,8 @@ func (l *lane) write(r route, m *messaging.Message, mandatory bool, id string) e
 }
 
 // returned is told that a message had no route.
-func (l *lane) returned(id string) {
-	if s, ok := l.confirms.returned(id); ok && s.c != nil {
+func (l *lane) returned(a *arrival) {
+	if s, ok := l.confirms.returned(a.ID); ok && s.c != nil {
 		s.c.Complete(&messaging.OpError{Op: "publishing to", Addr: s.to.String(), Err: messaging.ErrNoRoute})
 	}
 }

@@ -30,6 +30,7 @@ type session struct {
 	written int64       // how much was; protected by write
 	buf     []byte      // for frames; likewise
 	answer  chan uint64 // to basic.get: the tag of what was got, or 0
+	address chan string // to the question for the address of direct replies
 }
 
 // openSession opens a channel for receiving and starts the goroutine that waits
@@ -40,13 +41,13 @@ func (c *conn) openSession(of *source) (*session, error) {
 		c:      c,
 		over:   make(chan struct{}),
 		late:   time.NewTimer(ackTime),
-		answer: make(chan uint64, 1),
+		answer: make(chan uint64, 1), address: make(chan string, 1),
 	}
 	s.flushed = s.flush
 	if of.plan.stream {
 		s.stream = &readings{offsets: map[uint64]int64{}}
 	}
-	ch, err := c.openChannel(&told{deliver: s.deliver, got: s.got})
+	ch, err := c.openChannel(&told{deliver: s.deliver, got: s.got, returns: s.returned})
 	if err != nil {
 		return nil, err
 	}

@@ -62,8 +62,11 @@ func Handle[A, R any](ep *Endpoint, method string, fn func(ctx context.Context, 
 // Handle does.
 func HandleRaw(ep *Endpoint, method string, fn func(ctx context.Context, r *Request) (json.RawMessage, error)) {
 	ep.add(method, func(ctx context.Context, _ Encoding, r *Request) (json.RawMessage, error) {
-		own := *r // r is used again: a handler that keeps it must not see another's
-		result, err := fn(ctx, &own)
+		if r.reuse { // a handler that keeps it must not see another's
+			own := *r
+			r = &own
+		}
+		result, err := fn(ctx, r)
 		if err != nil {
 			return nil, err
 		}

@@ -54,6 +54,30 @@ func TestMiddleware(t *testing.T) {
 	})
 }
 
+func TestMiddlewareAndRawHandlerShareTheRequest(t *testing.T) {
+	ep := &rpc.Endpoint{}
+	rpc.HandleRaw(ep, "m", func(_ context.Context, r *rpc.Request) (json.RawMessage, error) {
+		r.Context = append(r.Context, messaging.ContextValue{Key: "rows", Value: []byte("3")})
+		return nil, nil
+	})
+	inBubble(t, func(t *testing.T, b *bus) {
+		var seen []messaging.ContextValue
+		watch := func(next rpc.Invoker) rpc.Invoker {
+			return func(ctx context.Context, r *rpc.Request) (json.RawMessage, error) {
+				defer func() { seen = r.Context }()
+				return next(ctx, r)
+			}
+		}
+		b.serve("s1", &rpc.ServerOptions{Middleware: []rpc.Middleware{watch}}, ep)
+		if err := b.client(nil).Call(t.Context(), "m", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		if len(seen) != 1 || seen[0].Key != "rows" {
+			t.Errorf("the middleware sees %v, after a handler that added rows", seen)
+		}
+	})
+}
+
 func TestMiddlewareOfTheServerSeesPanicsAndMayPanic(t *testing.T) {
 	ep := &rpc.Endpoint{}
 	rpc.Handle(ep, "panic", func(context.Context, rpc.None) (int, error) { panic(errors.New("inner")) })
