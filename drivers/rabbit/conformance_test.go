@@ -47,8 +47,8 @@ func TestConformanceDurable(t *testing.T) {
 	})
 }
 
-// TestConformancePrivateQueues proves the other kinds of fanout and reply queues, by
-// the cases that use them.
+// TestConformancePrivateQueues proves the other kinds of fanout and reply queues, and
+// replies without one, by the cases that use them.
 func TestConformancePrivateQueues(t *testing.T) {
 	for name, tt := range map[string]struct{ options, run string }{
 		"stream": {
@@ -56,6 +56,9 @@ func TestConformancePrivateQueues(t *testing.T) {
 		},
 		"managed": {
 			managed, "^(fanout_(all|excludes|new)|open_twice|call_(reply|1000)|reply_address|cut_during_call|listener_alive|notify_tap)",
+		},
+		"no reply queue": {
+			directOption, "^(call_|monitor|nested|reply_|cut_|listener_alive|drain_|open_twice|blackhole|no_)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,11 +71,6 @@ func TestConformancePrivateQueues(t *testing.T) {
 // connection.
 func TestConformanceSharedConnection(t *testing.T) {
 	conformance.RunWith(t, harness(t, newBroker(t), "share_connection=true"), conformance.Options{Volume: 0.1})
-}
-
-// TestConformanceDirectReply proves that replies can come without a queue.
-func TestConformanceDirectReply(t *testing.T) {
-	conformance.RunWith(t, harness(t, newBroker(t), directOption), conformance.Options{Volume: 0.1})
 }
 
 // describes compares the documentation with a run, unless it was one of chosen
