@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -216,11 +217,11 @@ func TestRequestFollowsItsReplyAddress(t *testing.T) {
 // not another connection can be had.
 func TestReplyAddressIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := false
+		var down atomic.Bool
 		s := &script{
 			caps: Capabilities{Ordered: true}, // no StableReply
 			dial: func(int, Endpoint) error {
-				if down {
+				if down.Load() {
 					return ErrConnect
 				}
 				return nil
@@ -229,7 +230,7 @@ func TestReplyAddressIsLost(t *testing.T) {
 		}
 		tr := s.open(t, "script://", nil)
 		time.AfterFunc(time.Second, func() {
-			down = true
+			down.Store(true)
 			s.listener().c.cut()
 		})
 		began := time.Now()
