@@ -79,6 +79,7 @@ func (c *pooled) end() {
 // outlives callers that give up, so that the next one finds a connection.
 type dialing struct {
 	waiters int           // protected by slot.mu, like the following
+	rounds  int           // that failed
 	failed  chan struct{} // closed and replaced at each failed round
 	last    error         // of the last round
 	done    chan struct{} // closed in the end: conn or err is set
@@ -129,7 +130,7 @@ func (s *slot) get(ctx context.Context, rounds int) (*pooled, error) {
 		return nil, fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx))
 	}
 	s.t.count.poolWaits.Add(1)
-	d, err := s.join()
+	d, before, err := s.join()
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrNotSent, err)
@@ -137,10 +138,13 @@ func (s *slot) get(ctx context.Context, rounds int) (*pooled, error) {
 		return s.get(ctx, rounds)
 	}
 	defer s.leave(d)
-	for n := 1; ; n++ {
+	for {
 		s.mu.Lock()
-		failed := d.failed
+		failed, n := d.failed, d.rounds-before
 		s.mu.Unlock()
+		if rounds > 0 && n >= rounds {
+			return nil, fmt.Errorf("%w: %w", ErrNotSent, s.lastError(d))
+		}
 		select {
 		case <-d.done:
 			if d.err != nil {
@@ -148,9 +152,6 @@ func (s *slot) get(ctx context.Context, rounds int) (*pooled, error) {
 			}
 			return d.conn, nil
 		case <-failed:
-			if n == rounds {
-				return nil, fmt.Errorf("%w: %w", ErrNotSent, s.lastError(d))
-			}
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", ErrNotSent, gaveUp(context.Cause(ctx), s.lastError(d)))
 		}
@@ -165,28 +166,28 @@ func (s *slot) lastError(d *dialing) error {
 
 // fill begins to dial in the background if nobody does.
 func (s *slot) fill() {
-	if d, err := s.join(); err == nil && d != nil {
+	if d, _, err := s.join(); err == nil && d != nil {
 		s.leave(d)
 	}
 }
 
-// join returns the dialling under way, begun if need be, or nil if the slot
-// has a connection by now.
-func (s *slot) join() (*dialing, error) {
+// join returns the dialling under way, begun if need be, and how many of its rounds
+// have failed before; or nil if the slot has a connection by now.
+func (s *slot) join() (d *dialing, before int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.dial == nil {
 		if c := s.live.Load(); c != nil && c.alive() {
-			return nil, nil
+			return nil, 0, nil
 		}
 		d := &dialing{failed: make(chan struct{}), done: make(chan struct{})}
 		if !s.t.start(func() { s.run(d) }) {
-			return nil, ErrClosed
+			return nil, 0, ErrClosed
 		}
 		s.dial = d
 	}
 	s.dial.waiters++
-	return s.dial, nil
+	return s.dial, s.dial.rounds, nil
 }
 
 func (s *slot) leave(d *dialing) {
@@ -205,6 +206,7 @@ func (s *slot) run(d *dialing) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		d.last, s.why = err, err
+		d.rounds++
 		close(d.failed)
 		d.failed = make(chan struct{})
 		if d.waiters == 0 {

@@ -22,7 +22,7 @@ func TestNewcomerBeginsAnotherDialling(t *testing.T) {
 			failed := s.why != nil
 			s.mu.Unlock()
 			if failed && joined == nil {
-				joined, _ = s.join()
+				joined, _, _ = s.join()
 			}
 		}}
 		s.fill() // and leaves at once
