@@ -119,6 +119,13 @@ func TestHostileMessages(t *testing.T) {
 	})
 }
 
+func hostileAddresses() []string {
+	return []string{
+		"", "/", "absent", "/exchanges/absent/key", "/exchanges/", "/queues/", "/queues/%ZZ", "/queues/a/b", "/topic/x", "amq.direct", "amq.direct/absent",
+		"$management", "/management", "a::b", "%s%d%F", "\x00", strings.Repeat("x", 1000), strings.Repeat("/", 300), "/queues/" + strings.Repeat("x", 300),
+	}
+}
+
 // TestHostileReplyAddresses: an address that a stranger gave for his reply costs nobody
 // else anything, and not the connection.
 func TestHostileReplyAddresses(t *testing.T) {
@@ -128,10 +135,7 @@ func TestHostileReplyAddresses(t *testing.T) {
 		l := listen(t, dial(t, b, ""), sources(a))
 		m := body("x")
 		m.Mandatory = out.Capabilities().Mandatory
-		for _, address := range []string{
-			"", "/", "absent", "/exchanges/absent/key", "/exchanges/", "/queues/", "/queues/%ZZ", "/topic/x", "amq.direct", "amq.direct/absent",
-			"$management", "/management", "a::b", "%s%d%F", "\x00", strings.Repeat("x", 1000), strings.Repeat("/", 300),
-		} {
+		for _, address := range hostileAddresses() {
 			err := send(t, out, messaging.Address{Kind: messaging.KindReply, Direct: address}, m)
 			t.Logf("%.30q: %.150v", address, err)
 			mustSend(t, out, a, body("good"))
@@ -141,6 +145,32 @@ func TestHostileReplyAddresses(t *testing.T) {
 		case <-out.Done():
 			t.Errorf("it cost the connection: %v", out.Err())
 		default:
+		}
+	})
+}
+
+// TestRepliesAfterHostileOnes: a reply to an address that a stranger gave does not cost
+// others theirs, which are sent after it without a wait.
+func TestRepliesAfterHostileOnes(t *testing.T) {
+	onEach(t, func(t *testing.T, b *broker) {
+		l := listen(t, dial(t, b, ""), messaging.Subscription{Reply: "r" + topic().Topic, Prefetch: 64})
+		good := messaging.Address{Kind: messaging.KindReply, Direct: l.Address()}
+		out := dial(t, b, "")
+		mustSend(t, out, good, body("first")) // the links are there
+		settle(t, poll(t, l), messaging.Ack)
+		for _, address := range hostileAddresses() {
+			strange := messaging.Address{Kind: messaging.KindReply, Direct: address}
+			_ = out.Send(within(t, limit), strange, body("strange"), make(result, 1))
+			for _, text := range []string{"one", "two", "three"} {
+				mustSend(t, out, good, body(text))
+			}
+			for _, text := range []string{"one", "two", "three"} {
+				if d := poll(t, l); string(d.Body) != text {
+					t.Fatalf("after a reply to %.30q: %q came, want %q", address, d.Body, text)
+				} else {
+					settle(t, d, messaging.Ack)
+				}
+			}
 		}
 	})
 }

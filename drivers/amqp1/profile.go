@@ -55,6 +55,10 @@ type profile struct {
 	// anonymous: from a link to it the size of the largest message is known.
 	open string
 
+	// answers reports whether a reply to that address, which anybody can name in his
+	// request, costs others nothing. Nil: no address does.
+	answers func(address string) bool
+
 	// noRoute: a message that the broker releases had nowhere to go. Else it was
 	// not taken, and may be sent again.
 	noRoute bool

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -21,6 +22,7 @@ func rabbitMQ() *profile {
 		hostname:      func(vhost string) string { return "vhost:" + vhost },
 		limit:         255,
 		relays:        true,
+		answers:       isQueueAddress,
 		noRoute:       true,
 		requeue:       failed,
 		drop:          rejected, // dead-lettered, if the queue's policy says so
@@ -56,6 +58,19 @@ func rabbitMQ() *profile {
 		return q
 	}
 	return p
+}
+
+// isQueueAddress reports whether an address is one of a queue. For one of another
+// form, or of an exchange that is not there, the broker ends the link, which all
+// share, and then its session for what had been sent after it: others' replies. 4.0
+// sometimes overlooks the session that is begun next, too.
+func isQueueAddress(address string) bool {
+	escaped, ok := strings.CutPrefix(address, "/queues/")
+	if !ok || escaped == "" || strings.Contains(escaped, "/") {
+		return false
+	}
+	name, err := url.PathUnescape(escaped)
+	return err == nil && utf8.ValidString(name)
 }
 
 // atLeast compares the beginning of a version.

@@ -10,6 +10,10 @@ import (
 
 // Send implements messaging.Conn.
 func (c *conn) Send(ctx context.Context, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
+	if to.Kind == messaging.KindReply && c.p.answers != nil && !c.p.answers(to.Direct) {
+		return &messaging.OpError{Op: "sending to", Addr: to.String(), Err: joined(messaging.ErrNoRoute,
+			fmt.Errorf("%w: it is not the address of a queue", messaging.ErrReplyRefused))}
+	}
 	if err := c.send(ctx, to, m, done); err != nil {
 		return &messaging.OpError{Op: "sending to", Addr: to.String(), Err: joined(messaging.ErrNotSent, err)}
 	}

@@ -166,3 +166,19 @@ func TestRabbitMQNames(t *testing.T) {
 		t.Errorf("notifications go to %s", got)
 	}
 }
+
+func TestRabbitMQQueueAddresses(t *testing.T) {
+	for address, want := range map[string]bool{
+		"/queues/reply.x": true, "/queues/a%2Fb": true, "/queues/%F0%9F%93%AC": true, "/queues/a+b": true,
+		"": false, "/queues": false, "/queues/": false, "/queues/a/b": false, "/queues/%zz": false, "/queues/%": false, "/queues/%ff": false,
+		"queues/x": false, "/queue/x": false, "/exchanges/amq.direct/x": false, "reply.x": false,
+	} {
+		if isQueueAddress(address) != want {
+			t.Errorf("%q: %v", address, !want)
+		}
+	}
+	long := rabbitMQ().target(node{nodeReply, "reply. ü/*#%\x00"}).address
+	if !isQueueAddress(long) {
+		t.Errorf("our own %q is none", long)
+	}
+}
