@@ -86,7 +86,7 @@ func (c *conn) prepare(ctx context.Context, version string) error {
 			switch _, err := s.NewSender(c.Context(), c.p.absent+"."+rand.Text(), nil); {
 			case err == nil:
 				c.caps.Mandatory = false
-			case !notFound(err):
+			case !notFound(err, c.p.absent):
 				return err
 			}
 		}

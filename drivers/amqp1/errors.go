@@ -38,9 +38,9 @@ func explain(err error) error {
 	return words
 }
 
-// notFound reports whether the peer has no such node. Broker-J 9.2 fails over names with
-// a "%" when it says so: it takes what it says for a format.
-func notFound(err error) bool {
+// notFound reports whether the peer has no node of that address. Broker-J 9.2 fails over
+// one with a "%" when it says so: it takes what it says for a format.
+func notFound(err error, address string) bool {
 	var said *amqp.Error
 	if !errors.As(err, &said) {
 		return false
@@ -49,7 +49,7 @@ func notFound(err error) bool {
 	case amqp.ErrCondNotFound, amqp.ErrCondResourceDeleted:
 		return true
 	case amqp.ErrCondInternalError:
-		return strings.HasPrefix(said.Description, "Conversion = ") || strings.HasPrefix(said.Description, "Format specifier ")
+		return strings.Contains(address, "%")
 	}
 	return false
 }

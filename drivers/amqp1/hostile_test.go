@@ -121,7 +121,7 @@ func TestHostileMessages(t *testing.T) {
 
 func hostileAddresses() []string {
 	return []string{
-		"", "/", "absent", "/exchanges/absent/key", "/exchanges/", "/queues/", "/queues/%ZZ", "/queues/a/b", "/topic/x", "amq.direct", "amq.direct/absent",
+		"", "/", "absent", "/exchanges/absent/key", "/exchanges/", "/queues/", "/queues/%ZZ", "/queues/%ff", "/queues/%00", "/queues/a/b", "/exchanges/nowhere/x", "/topic/x", "amq.direct", "amq.direct/absent",
 		"$management", "/management", "a::b", "%s%d%F", "\x00", strings.Repeat("x", 1000), strings.Repeat("/", 300), "/queues/" + strings.Repeat("x", 300),
 	}
 }

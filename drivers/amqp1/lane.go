@@ -125,7 +125,7 @@ func (l *lane) attach() (link *sender, err error) {
 		link.lib, err = s.NewSender(l.c.Context(), l.target.address, &amqp.SenderOptions{
 			Name: name, SettlementMode: amqp.SenderSettleModeMixed.Ptr(), TargetCapabilities: l.target.capabilities,
 		})
-		if notFound(err) {
+		if notFound(err, l.target.address) {
 			return errNoNode
 		}
 		return err
