@@ -55,6 +55,7 @@ func (c *Codec) Encode(v any) (*Buffer, []byte, error) {
 		e = &Buffer{}
 		e.enc = json.NewEncoder(&e.buf)
 		e.enc.SetEscapeHTML(false)
+		e.buf.Grow(64) // where a short text is written at once
 	}
 	e.buf.Reset()
 	text, ok := appendPlain(e.buf.AvailableBuffer(), v)
