@@ -52,7 +52,8 @@ func TestFields(t *testing.T) {
 	for _, v := range []few{
 		{},
 		{A: -1, Name: "x", On: true, Big: math.MinInt64, hidden: 4},
-		{Name: `"quoted" \`}, {Name: "<é\u2028\xff>"},
+		{Name: `"quoted" \`},
+		{Name: "<é\u2028\xff>"},
 	} {
 		checkFieldsEncoding(t, v)
 	}
