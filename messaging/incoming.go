@@ -57,6 +57,20 @@ func (in *Incoming) Settle(ctx context.Context, o Outcome) error {
 	return nil
 }
 
+// Release lets the driver use the memory of a message again: nobody uses in, or
+// anything in it but its strings, from then on. Nobody has to call it; it is for who
+// handles many messages and knows that nothing of them is kept. It does nothing
+// unless the message was settled, once and for good, and no Trace was shown it.
+func (in *Incoming) Release() {
+	d, trace := in.delivery, in.from.stream.t.opts.Trace
+	if &d.incoming != in || d.replaced != nil || !d.settled.Load() || trace.Received != nil || trace.Settled != nil {
+		return
+	}
+	if r, ok := d.settler.(Recycler); ok {
+		r.Recycle(d)
+	}
+}
+
 // codecFor returns the codec of a message's content type.
 func (t *Transport) codecFor(m *Message) Codec {
 	for _, c := range t.codecs {

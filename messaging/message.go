@@ -84,6 +84,11 @@ type Settler interface {
 	Settle(ctx context.Context, d *Delivery, o Outcome) error
 }
 
+// Recycler is an optional ability of a Settler: it is given back a delivery that was
+// settled, once nobody uses it or anything in it any more but strings, so that it
+// can be used again. It does not block, and is called concurrently.
+type Recycler interface{ Recycle(d *Delivery) }
+
 // Delivery is a message that arrived. Its receiver settles it exactly once. A
 // message that comes again is another Delivery: what the core makes of one is in it.
 type Delivery struct {

@@ -133,15 +133,16 @@ func (r *callTable) Take(in *Incoming) {
 		r.deliver(in.CallID, event{err: fmt.Errorf("%w: %w", ErrServerLost, lost)}, true)
 		return
 	}
+	// A reply that cannot be acknowledged comes again, and is dropped then. It is the
+	// call's once that is told.
+	_ = in.Settle(t.life, Ack)
 	ev := event{beat: in}
 	if in.Final {
-		ev = event{reply: &in.Envelope}
+		ev = event{reply: in}
 	}
 	if !r.deliver(in.CallID, ev, in.Final) {
 		r.unexpected(in)
 	}
-	// A reply that cannot be acknowledged comes again, and is dropped then.
-	_ = in.Settle(t.life, Ack)
 }
 
 // unexpected handles a reply or a heartbeat for no call that waits.

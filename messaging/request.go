@@ -23,7 +23,9 @@ import (
 //     that long; or a driver without a broker saw the server go
 //   - ErrReplyLost: the address that the reply would be sent to is gone
 //   - context.Canceled, ErrClosed
-func (t *Transport) Request(ctx context.Context, to Address, e *Envelope, o *SendOptions) (*Envelope, error) {
+//
+// The reply is settled.
+func (t *Transport) Request(ctx context.Context, to Address, e *Envelope, o *SendOptions) (*Incoming, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		return nil, &OpError{Op: "calling", Addr: to.String(), Err: fmt.Errorf("%w: %w: a call needs a deadline", ErrNotSent, ErrPermanent)}
 	}
@@ -53,7 +55,7 @@ func (t *Transport) Request(ctx context.Context, to Address, e *Envelope, o *Sen
 // more.
 var errMoved = errors.New("the reply address has changed")
 
-func (t *Transport) request(ctx context.Context, to Address, e *Envelope, o *SendOptions, tries *int) (*Envelope, error) {
+func (t *Transport) request(ctx context.Context, to Address, e *Envelope, o *SendOptions, tries *int) (*Incoming, error) {
 	if o.Retry != 0 {
 		// The reply listener would wait for a connection until ctx ends.
 		if _, err := t.pool.get(ctx, o.OrderKey, 1); err != nil {
@@ -100,7 +102,7 @@ type call struct {
 
 // event is one of what may happen to a call: a reply, a failure, a heartbeat.
 type event struct {
-	reply *Envelope
+	reply *Incoming
 	err   error
 	beat  *Incoming
 }
@@ -127,7 +129,7 @@ func (c *call) Complete(err error) {
 }
 
 // wait waits for the end of the call.
-func (c *call) wait(ctx context.Context, monitor time.Duration) (*Envelope, error) {
+func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, error) {
 	var silence <-chan time.Time
 	var timer *time.Timer
 	if monitor > 0 {

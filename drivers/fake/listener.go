@@ -219,8 +219,8 @@ func (l *listener) resume() {
 	}
 }
 
-// consumer is a listener's share in one queue, and the settler of its
-// deliveries. The queue's lock guards its changing fields.
+// consumer is a listener's share in one queue. The queue's lock guards its changing
+// fields.
 type consumer struct {
 	queue    *queue
 	listener *listener
@@ -234,35 +234,17 @@ func (c *consumer) hasRoom() bool {
 	return c.unsettled.len() < c.listener.sub.Prefetch && c.listener.conn.state.Load()&(frozen|closed) == 0
 }
 
-// delivery is a delivery together with what most of them hold: one allocation
-// instead of three.
-type delivery struct {
-	bare
-	headers [4]messaging.Header
-}
-
-// bare is one without headers, such as a reply.
-type bare struct {
-	messaging.Delivery
-	body [128]byte
-}
-
 // deliver hands a copy of it to the listener. The queue's lock is held.
 func (c *consumer) deliver(it *item, left time.Duration) {
+	own := c.queue.newDelivery()
+	own.from = c
 	m := it.message
 	m.TTL = left
-	var own *bare
-	if len(m.Headers) == 0 {
-		own = &bare{}
-		m.Headers = nil // not the item's buffer
-	} else {
-		with := &delivery{}
-		own = &with.bare
-		m.Headers = append(with.headers[:0:len(with.headers)], m.Headers...)
-	}
-	m.Body = append(own.body[:0:len(own.body)], m.Body...)
+	own.headers = append(own.headers[:0], m.Headers...)
+	own.body = append(own.body[:0], m.Body...)
+	m.Headers, m.Body = own.headers, own.body
 	d := &own.Delivery
-	d.Init(m, c)
+	d.Init(m, own)
 	d.Source = c.source
 	if d.Source < 0 {
 		d.Source = slices.Index(c.listener.sub.Sources, it.to)
@@ -275,9 +257,22 @@ func (c *consumer) deliver(it *item, left time.Duration) {
 	}
 }
 
+// delivery is a delivery together with what most of them hold: one allocation
+// instead of three. The queue uses it again, if its receiver says that it can.
+type delivery struct {
+	messaging.Delivery
+	from    *consumer
+	headers []messaging.Header
+	body    []byte
+
+	someHeaders [4]messaging.Header
+	someBody    [128]byte
+}
+
 // Settle settles a delivery. One that the broker has forgotten, because its
 // queue was deleted, is settled without effect, as on a real one.
-func (c *consumer) Settle(_ context.Context, d *messaging.Delivery, o messaging.Outcome) error {
+func (d *delivery) Settle(_ context.Context, _ *messaging.Delivery, o messaging.Outcome) error {
+	c := d.from
 	l := c.listener
 	l.mu.Lock()
 	gone := l.gone
@@ -290,6 +285,21 @@ func (c *consumer) Settle(_ context.Context, d *messaging.Delivery, o messaging.
 		c.settle(tag, o)
 	}
 	return nil
+}
+
+// Recycle implements messaging.Recycler.
+func (d *delivery) Recycle(*messaging.Delivery) {
+	q := d.from.queue
+	if cap(d.body) > maxFreeBody {
+		return
+	}
+	d.Delivery = messaging.Delivery{}
+	clear(d.headers)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.spare) < maxFree {
+		q.spare = append(q.spare, d)
+	}
 }
 
 func (c *consumer) settle(tag uint64, o messaging.Outcome) {

@@ -54,6 +54,7 @@ type queue struct {
 	seq         uint64
 	unusedSince time.Time // while there is no consumer
 	free        []*item
+	spare       []*delivery
 	hand        []*listener // whose hand is to be called without the lock
 }
 
@@ -168,6 +169,18 @@ func (q *queue) newItem() *item {
 	it := q.free[last]
 	q.free = q.free[:last]
 	return it
+}
+
+func (q *queue) newDelivery() *delivery {
+	last := len(q.spare) - 1
+	if last < 0 {
+		d := &delivery{}
+		d.headers, d.body = d.someHeaders[:], d.someBody[:]
+		return d
+	}
+	d := q.spare[last]
+	q.spare = q.spare[:last]
+	return d
 }
 
 // recycle keeps a settled message's memory for the next. mu is held.

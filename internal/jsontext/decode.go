@@ -27,20 +27,18 @@ func Decode(data []byte, v any, strict bool) error {
 // Unmarshal is Decode, but not strict.
 func Unmarshal(data []byte, v any) error { return Decode(data, v, false) }
 
-// Decode is as the function of that name. It remembers the types for which the
-// functions of this file are not needed: that they are looked for at each value is a
-// third of what short texts cost.
+// Decode is as the function of that name. It remembers which types are plain, and for
+// which the functions of this file are not needed: that they are looked for at each
+// value is a third of what short texts cost.
 func (c *Codec) Decode(data []byte, v any, strict bool) error {
 	if decodeShort(data, v) {
 		return nil
 	}
-	t := reflect.TypeOf(v)
-	special, known := c.special.Load(t)
-	if !known {
-		special = isSpecial(t, map[reflect.Type]bool{})
-		c.special.Store(t, special)
+	s := c.shapeOf(reflect.TypeOf(v))
+	if s.fields != nil && decodeFields(data, reflect.ValueOf(v), s.fields) {
+		return nil
 	}
-	return decode(data, v, optionsFor(strict, special == true))
+	return decode(data, v, optionsFor(strict, s.special))
 }
 
 // decodeShort decodes what needs no package for it, and reports whether it could.

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ const maxPooled = 64 << 10
 // ready to use, and safe for concurrent use; it must not be copied then.
 type Codec struct {
 	encoders sync.Pool // of *Buffer
-	special  sync.Map  // of types that were decoded into: whether isSpecial
+	shapes   sync.Map  // *shape of types
 }
 
 // Buffer holds what Encode returned.
@@ -54,9 +55,16 @@ func (c *Codec) Encode(v any) (*Buffer, []byte, error) {
 		e = &Buffer{}
 		e.enc = json.NewEncoder(&e.buf)
 		e.enc.SetEscapeHTML(false)
+		e.buf.Grow(64) // where a short text is written at once
 	}
 	e.buf.Reset()
-	if text, ok := appendPlain(e.buf.AvailableBuffer(), v); ok {
+	text, ok := appendPlain(e.buf.AvailableBuffer(), v)
+	if !ok {
+		if s := c.shapeOf(reflect.TypeOf(v)); s.fields != nil {
+			text, ok = appendFields(e.buf.AvailableBuffer(), reflect.ValueOf(v), s.fields)
+		}
+	}
+	if ok {
 		e.buf.Write(text) // the buffer's own, if there was room
 		return e, e.buf.Bytes(), nil
 	}
@@ -185,7 +193,14 @@ func Members(object []byte, f func(name string, value json.RawMessage)) {
 
 const blanks = " \t\r\n"
 
-func skipBlanks(data []byte) []byte { return bytes.TrimLeft(data, blanks) }
+func skipBlanks(data []byte) []byte {
+	for i, c := range data {
+		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return data[i:]
+		}
+	}
+	return nil
+}
 
 // skipValue returns the index behind the value that data begins with: that of the
 // comma or bracket which ends it.

@@ -29,13 +29,7 @@ import (
 //   - messaging.ErrOutcomeUnknown, ErrServerLost, ErrReplyLost: what would have
 //     answered was lost; it may be executed
 func (c *Client) Call(ctx context.Context, method string, args, reply any) error {
-	result, err := c.perform(ctx, PatternCall, method, args, nil)
-	if err == nil && reply != nil {
-		if err = c.opts.Encoding.Unmarshal(result, reply); err != nil {
-			err = fmt.Errorf("result %w: %w", messaging.ErrUndecodable, err)
-		}
-	}
-	if err != nil {
+	if err := c.perform(ctx, PatternCall, method, args, reply, nil); err != nil {
 		return c.opError(PatternCall, method, err)
 	}
 	return nil
@@ -65,7 +59,7 @@ func (c *Client) Fanout(ctx context.Context, method string, args any) error {
 // the transport's window bounds them. Middleware sees the handing over only.
 func (c *Client) StartCast(ctx context.Context, method string, args any) (*messaging.Receipt, error) {
 	var receipt *messaging.Receipt
-	_, err := c.perform(ctx, c.castPattern(), method, args, &receipt)
+	err := c.perform(ctx, c.castPattern(), method, args, nil, &receipt)
 	if err == nil && receipt == nil {
 		err = fmt.Errorf("%w: middleware kept the request", messaging.ErrNotSent)
 	}
@@ -98,7 +92,7 @@ func (c *Client) castPattern() Pattern {
 }
 
 func (c *Client) cast(ctx context.Context, p Pattern, method string, args any) error {
-	if _, err := c.perform(ctx, p, method, args, nil); err != nil {
+	if err := c.perform(ctx, p, method, args, nil, nil); err != nil {
 		return c.opError(p, method, err)
 	}
 	return nil
@@ -112,18 +106,19 @@ type outgoing struct {
 	buffer   *jsontext.Buffer // which Args is in, of the default encoding
 }
 
-// perform checks and encodes a request and sends it through the middleware.
-func (c *Client) perform(ctx context.Context, p Pattern, method string, args any, receipt **messaging.Receipt) (json.RawMessage, error) {
+// perform checks and encodes a request, sends it through the middleware, and decodes
+// the result.
+func (c *Client) perform(ctx context.Context, p Pattern, method string, args, reply any, receipt **messaging.Receipt) error {
 	values := requestctx.Of(ctx)
 	switch {
 	case c.err != nil:
-		return nil, c.err
+		return c.err
 	case p == PatternCall && c.target.Fanout:
-		return nil, fmt.Errorf("%w: a fanout cannot be called", messaging.ErrInvalidTarget)
+		return fmt.Errorf("%w: a fanout cannot be called", messaging.ErrInvalidTarget)
 	case method == "":
-		return nil, fmt.Errorf("%w: no name", ErrNoSuchMethod)
+		return fmt.Errorf("%w: no name", ErrNoSuchMethod)
 	case values.Err != nil:
-		return nil, values.Err
+		return values.Err
 	}
 	out := c.newOutgoing()
 	defer c.release(out)
@@ -140,7 +135,7 @@ func (c *Client) perform(ctx context.Context, p Pattern, method string, args any
 	}
 	out.Target.Fanout = p == PatternFanout
 	if err := c.encodeArgs(out, args); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadArguments, err)
+		return fmt.Errorf("%w: %w", ErrBadArguments, err)
 	}
 	if len(c.opts.Middleware) == 0 {
 		out.Request.envelope = &out.envelope // else middleware may send it more than once at a time
@@ -149,7 +144,19 @@ func (c *Client) perform(ctx context.Context, p Pattern, method string, args any
 	if own != nil {
 		defer own.End(nil)
 	}
-	return c.invoke(ctx, &out.Request)
+	result, err := c.invoke(ctx, &out.Request)
+	if err != nil {
+		return err
+	}
+	if reply != nil {
+		if err := c.opts.Encoding.Unmarshal(result, reply); err != nil {
+			return fmt.Errorf("result %w: %w", messaging.ErrUndecodable, err)
+		}
+	}
+	if _, copies := c.opts.Encoding.(*JSON); copies && out.answer != nil {
+		out.answer.Release()
+	}
+	return nil
 }
 
 // encodeArgs sets the JSON object for args.
@@ -214,7 +221,8 @@ func transmit(ctx context.Context, r *Request) (json.RawMessage, error) {
 		return nil, fmt.Errorf("%w: version %q, cap %q", ErrVersionCap, r.Version, c.opts.VersionCap)
 	}
 	e := r.envelope
-	if e == nil {
+	own := e != nil
+	if !own {
 		e = &messaging.Envelope{}
 	}
 	e.Kind, e.Method, e.Namespace, e.Version = messaging.KindRPC, r.Method, r.Namespace, r.Version
@@ -229,6 +237,9 @@ func transmit(ctx context.Context, r *Request) (json.RawMessage, error) {
 	}
 	if reply.Failed {
 		return nil, decodeFailure(reply.Body).resolve(c.opts.Errors)
+	}
+	if own {
+		r.answer = reply
 	}
 	return reply.Body, nil
 }

@@ -63,6 +63,7 @@ func Handle[A, R any](ep *Endpoint, method string, fn func(ctx context.Context, 
 func HandleRaw(ep *Endpoint, method string, fn func(ctx context.Context, r *Request) (json.RawMessage, error)) {
 	ep.add(method, func(ctx context.Context, _ Encoding, r *Request) (json.RawMessage, error) {
 		if r.reuse { // a handler that keeps it must not see another's
+			r.kept = true
 			own := *r
 			r = &own
 		}

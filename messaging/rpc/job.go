@@ -144,6 +144,7 @@ func (j *job) conclude() {
 		}
 		j.settle(messaging.Ack)
 	}
+	j.free()
 	j.Release()
 }
 
@@ -219,6 +220,14 @@ func (j *job) settle(o messaging.Outcome) {
 	}
 	if err != nil {
 		j.log(slog.LevelDebug, "patchbay: a request was not settled", slog.String("outcome", o.String()), slog.Any("error", err))
+	}
+}
+
+// free gives the memory of the request back if nobody has anything of it: what the
+// handler got was decoded from it, and there is no error that could quote it.
+func (j *job) free() {
+	if _, copies := j.server.opts.Encoding.(*JSON); copies && j.err == nil && j.req.reuse && !j.req.kept && len(j.in.Context) == 0 {
+		j.in.Release()
 	}
 }
 

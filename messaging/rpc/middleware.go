@@ -116,9 +116,11 @@ type Request struct {
 	client   *Client
 	receipt  **messaging.Receipt // where StartCast wants it; nil: wait for the outcome
 	envelope *messaging.Envelope // to use again; nil: make one
+	answer   *messaging.Incoming // which the result is in, if nobody else has it
 
 	// Of a server: the result may stay in a buffer that is used again after the
 	// reply, since no middleware can keep it.
 	reuse  bool
 	buffer *jsontext.Buffer // which the result is in, if it is
+	kept   bool             // a handler has the arguments as they came
 }
