@@ -31,6 +31,13 @@ type Lifetime struct {
 	Host string    // for errors
 	Gate gate.Gate // where senders wait; shut when the connection ends
 
+	// Patience is how long the peer may leave unanswered what Answer or an outcome
+	// waits for: one that does so longer counts as lost, whatever else it says. It is
+	// set before Begin, and more than 0.
+	Patience time.Duration
+
+	requests requests
+
 	socket  Socket
 	explain func(error) error // says what an error of the client library means
 
@@ -135,8 +142,8 @@ func (l *Lifetime) Await(ctx context.Context, f func() error) error {
 	}
 }
 
-// Leave ends the connection in peace: it waits, until ctx ends, for those that
-// are past the gate, then does the closing handshake if there is a peer, then calls
+// Leave ends the connection in peace: it waits, until ctx ends or the peer counts as
+// lost, for those that are past the gate, then does the closing handshake if there is a peer, then calls
 // after, and returns when all goroutines have ended.
 func (l *Lifetime) Leave(ctx context.Context, handshake func() error, after func()) {
 	l.mu.Lock()
