@@ -122,7 +122,7 @@ func (l *lane) attach() (link *sender, err error) {
 		name := linkName()
 		l.c.frames.announce(name, link)
 		defer l.c.frames.withdraw(name)
-		link.lib, err = s.NewSender(l.c.Context(), l.target.address, &amqp.SenderOptions{
+		link.lib, err = l.c.newSender(s, l.target.address, &amqp.SenderOptions{
 			Name: name, SettlementMode: amqp.SenderSettleModeMixed.Ptr(), TargetCapabilities: l.target.capabilities,
 		})
 		if notFound(err) {

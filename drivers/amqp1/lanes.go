@@ -96,7 +96,7 @@ func (s *lanes) inSession(f func(*amqp.Session) error) error {
 	}
 	for again := true; ; again = false {
 		if s.session == nil {
-			session, err := s.c.amqp.NewSession(s.c.Context(), nil)
+			session, err := s.c.newSession()
 			if err != nil {
 				return err
 			}

@@ -73,7 +73,11 @@ func (t *management) do(method, path string, body any, want ...string) error {
 			return err
 		}
 		var status, said string
-		if status, said, err = t.request(method, path, body); err == nil {
+		err = t.c.Answer("a request to the management node", func() (err error) {
+			status, said, err = t.request(method, path, body)
+			return err
+		})
+		if err == nil {
 			for _, w := range want {
 				if status == w {
 					return nil
@@ -96,19 +100,19 @@ func (t *management) attach() error {
 	if t.to != nil {
 		return nil
 	}
-	session, err := t.c.amqp.NewSession(t.c.Context(), nil)
+	session, err := t.c.newSession()
 	if err != nil {
 		return err
 	}
 	paired := map[string]any{"paired": true}
-	from, err := session.NewReceiver(t.c.Context(), managementNode, &amqp.ReceiverOptions{
+	from, err := t.c.newReceiver(session, managementNode, &amqp.ReceiverOptions{
 		Name: managementLink, Properties: paired, TargetAddress: managementNode, Credit: 16,
 		RequestedSenderSettleMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
 	if err != nil {
 		return err
 	}
-	to, err := session.NewSender(t.c.Context(), managementNode, &amqp.SenderOptions{
+	to, err := t.c.newSender(session, managementNode, &amqp.SenderOptions{
 		Name: managementLink, Properties: paired, SourceAddress: managementNode,
 		SettlementMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
