@@ -157,6 +157,7 @@ func (f *frames) begun(channel uint16, v fields) error {
 	}
 	s.mu.Lock()
 	s.nextIncoming, s.window = b.nextOutgoing, b.incomingWindow
+	s.shut = b.incomingWindow == 0
 	s.adjust()
 	s.mu.Unlock()
 	f.remote[channel] = s
@@ -270,7 +271,11 @@ func (f *frames) sessions() []*session {
 func (f *frames) state() (blocked, due bool) {
 	for _, s := range f.sessions() {
 		s.mu.Lock()
-		blocked = blocked || s.blocked || s.shut
+		if s.ours.Load() {
+			blocked = blocked || s.blocked
+		} else {
+			blocked = blocked || s.shut
+		}
 		due = due || !s.unsettled.empty()
 		s.mu.Unlock()
 	}

@@ -57,7 +57,7 @@ type session struct {
 	nextDelivery uint32
 	unsettled    unsettled
 	waiting      []waiting // for the window
-	shut         bool      // the peer has no room for what the library sends
+	shut         bool      // it is the library's, and the peer has no room
 	blocked      bool      // our senders are, for that
 
 	buf []byte // for frames
