@@ -211,6 +211,7 @@ func (c *conn) told(err error) error {
 
 // Close implements messaging.Conn.
 func (c *conn) Close(ctx context.Context) error {
+	c.lanes.dismiss(c.Depart())
 	c.Leave(ctx, c.amqp.Close, func() {
 		_ = c.amqp.Close() // the library's goroutines end: the socket is closed
 	})

@@ -89,8 +89,11 @@ func (l *lane) attached(ctx context.Context) (*sender, error) {
 			return err
 		}
 		l.mu.Lock()
-		defer l.mu.Unlock()
 		l.link = link
+		l.mu.Unlock()
+		if reason := l.c.lanes.dismissed(); reason != nil { // which did not see it
+			link.credit.Shut(reason)
+		}
 		return nil
 	})
 	if err != nil {

@@ -142,14 +142,22 @@ func (l *Lifetime) Await(ctx context.Context, f func() error) error {
 	}
 }
 
-// Leave ends the connection in peace: it waits, until ctx ends or the peer counts as
-// lost, for those that are past the gate, then does the closing handshake if there is a peer, then calls
-// after, and returns when all goroutines have ended.
-func (l *Lifetime) Leave(ctx context.Context, handshake func() error, after func()) {
+// Depart is the beginning of Leave, for who has more to end before the wait: senders
+// are sent away from the gate, with the reason that it returns.
+func (l *Lifetime) Depart() error {
 	l.mu.Lock()
 	l.leaving = true
 	l.mu.Unlock()
-	l.Gate.Shut(l.closed())
+	closed := l.closed()
+	l.Gate.Shut(closed)
+	return closed
+}
+
+// Leave ends the connection in peace: it waits, until ctx ends or the peer counts as
+// lost, for those that are past the gate, then does the closing handshake if there is
+// a peer, then calls after, and returns when all goroutines have ended.
+func (l *Lifetime) Leave(ctx context.Context, handshake func() error, after func()) {
+	closed := l.Depart()
 	if l.Err() == nil {
 		select {
 		case <-l.Gate.Empty():
@@ -162,7 +170,7 @@ func (l *Lifetime) Leave(ctx context.Context, handshake func() error, after func
 		_ = l.Await(within, handshake)
 		cancel()
 	}
-	l.Fail(l.closed())
+	l.Fail(closed)
 	after()
 
 	l.mu.Lock()

@@ -208,7 +208,7 @@ func (t *trial) conn() {
 		if err != nil {
 			return err
 		}
-		if l, err = c.Listen(ctx, listens(a)); err == nil {
+		if l, err = c.Listen(ctx, listens(a, other)); err == nil {
 			if err = send(ctx, a); err == nil {
 				got, err = l.Poll(ctx)
 			}
@@ -233,6 +233,18 @@ func (t *trial) conn() {
 		)
 	}
 	t.without(steps...)
+	if t.c.Permits {
+		waits := make(chan error, 1)
+		go func() { waits <- send(context.WithoutCancel(t.Context()), other) }()
+		defer func() {
+			select {
+			case err := <-waits:
+				t.Logf("sending, at the end: %v", err)
+			case <-time.After(limit):
+				t.Error("who waits for the broker's permit to send hangs after the end")
+			}
+		}()
+	}
 	t.without(step{"stopping", func(ctx context.Context) error { _, err := l.Stop(ctx); return err }})
 	t.without(step{"closing the listener", l.Close})
 	t.without(step{"closing the connection", c.Close})
