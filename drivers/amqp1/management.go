@@ -12,11 +12,12 @@ import (
 // methods and paths, in messages of a pair of links. One at a time; a refusal
 // may end the session, and the next request opens another.
 type management struct {
-	c    *conn
-	turn chan struct{} // whose it is uses the following
-	to   *amqp.Sender  // nil: not attached
-	from *amqp.Receiver
-	id   uint64
+	c      *conn
+	turn   chan struct{} // whose it is uses the following
+	within *amqp.Session
+	to     *amqp.Sender // nil: not attached
+	from   *amqp.Receiver
+	id     uint64
 }
 
 var _ declarer = (*management)(nil)
@@ -86,6 +87,7 @@ func (t *management) do(method, path string, body any, want ...string) error {
 			return &statusError{method + " " + path, status, said}
 		}
 		t.to, t.from = nil, nil
+		t.c.retire(t.within.Close) // it may have lost its links only
 		if t.c.Lost() != nil {
 			break
 		}
@@ -110,6 +112,7 @@ func (t *management) attach() error {
 		RequestedSenderSettleMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
 	if err != nil {
+		t.c.retire(session.Close)
 		return err
 	}
 	to, err := t.c.newSender(session, managementNode, &amqp.SenderOptions{
@@ -117,9 +120,10 @@ func (t *management) attach() error {
 		SettlementMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
 	if err != nil {
+		t.c.retire(session.Close)
 		return err
 	}
-	t.to, t.from = to, from
+	t.within, t.to, t.from = session, to, from
 	return nil
 }
 
