@@ -89,6 +89,11 @@ type Completion interface{ Complete(err error) }
 // Done is closed nothing revives it. A lost channel or link, or one peer of a
 // SingleConn, is repaired inside; the sends that were pending on it get
 // ErrOutcomeUnknown.
+//
+// Every wait ends with its ctx. Where a broker owes an answer, it ends without that,
+// too: one that leaves a request, or all outcomes, unanswered for longer than a limit
+// of the driver's counts as lost, although it lives. While it says that it takes
+// nothing, it owes none.
 type Conn interface {
 	// Send hands m to the peer. It waits, under ctx, for the connection's
 	// window and its blocked state only, never for the network beyond. An error

@@ -24,9 +24,6 @@ const (
 	roomBytes   = 1 << 20
 	bufferLimit = roomBytes + 2*windowBytes
 
-	// farewell bounds the closing of one thing.
-	farewell = time.Second
-
 	// laneIdle is how long a link for sending may be unused: one costs 43 KB.
 	laneIdle = 10 * time.Minute
 )
@@ -59,6 +56,7 @@ func newConn(ctx context.Context, d *driver, p *profile, host string, under *fra
 		o: d.o, p: p, raw: under.Conn, frames: under, amqp: opened,
 		address: d.o.addressing(p), native: nativeAddresses{d.o.controlExchange},
 	}
+	c.Patience = d.patience
 	c.Begin(ctx, host, under, c.told)
 	c.Gate.MaxCount, c.Gate.MaxBytes = d.window, windowBytes
 	c.lanes.init(c)
@@ -77,13 +75,13 @@ func newConn(ctx context.Context, d *driver, p *profile, host string, under *fra
 func (c *conn) prepare(ctx context.Context, version string) error {
 	c.caps = c.p.capabilities(version)
 	return c.Await(ctx, func() error {
-		s, err := c.amqp.NewSession(c.Context(), nil)
+		s, err := c.newSession()
 		if err != nil {
 			return err
 		}
 		defer c.retire(s.Close)
 		if c.p.absent != "" {
-			switch _, err := s.NewSender(c.Context(), c.p.absent+"."+rand.Text(), nil); {
+			switch _, err := c.newSender(s, c.p.absent+"."+rand.Text(), nil); {
 			case err == nil:
 				c.caps.Mandatory = false
 			case !notFound(err, c.p.absent):
@@ -107,7 +105,7 @@ func (c *conn) measure(s *amqp.Session) error {
 	if !open {
 		return nil
 	}
-	sender, err := s.NewSender(c.Context(), at.address, nil)
+	sender, err := c.newSender(s, at.address, nil)
 	if err != nil {
 		return err
 	}
@@ -117,27 +115,58 @@ func (c *conn) measure(s *amqp.Session) error {
 	return nil
 }
 
-// retire closes something in the background.
+// newSession begins a session. Like the following, it is bounded by the peer's
+// answer, and by the end of the connection.
+func (c *conn) newSession() (s *amqp.Session, err error) {
+	err = c.Answer("beginning a session", func() (err error) {
+		s, err = c.amqp.NewSession(c.Context(), nil)
+		return err
+	})
+	return s, err
+}
+
+// newSender attaches a link for sending.
+func (c *conn) newSender(s *amqp.Session, target string, o *amqp.SenderOptions) (l *amqp.Sender, err error) {
+	err = c.Answer("attaching a link for sending", func() (err error) {
+		l, err = s.NewSender(c.Context(), target, o)
+		return err
+	})
+	return l, err
+}
+
+// newReceiver attaches a link for receiving.
+func (c *conn) newReceiver(s *amqp.Session, source string, o *amqp.ReceiverOptions) (l *amqp.Receiver, err error) {
+	err = c.Answer("attaching a link for receiving", func() (err error) {
+		l, err = s.NewReceiver(c.Context(), source, o)
+		return err
+	})
+	return l, err
+}
+
+// retire closes something in the background. What is not closed remains, here and at
+// the peer, so that one which does not answer is lost for it, too.
 func (c *conn) retire(end func(context.Context) error) {
 	c.Spawn(func() {
-		ctx, cancel := context.WithTimeout(c.Context(), farewell)
-		defer cancel()
-		_ = end(ctx) // it ends with the connection at the latest
+		_ = c.Answer("closing a link or session", func() error { return end(c.Context()) })
 	})
 }
 
 // Capabilities implements messaging.Conn.
 func (c *conn) Capabilities() messaging.Capabilities { return c.caps }
 
-// watch is the goroutine that hears of the connection's end and closes links
-// that nobody uses.
+// watch is the goroutine that hears of the connection's end, closes links that
+// nobody uses, and sees that the peer answers.
 func (c *conn) watch() {
-	tick := time.NewTicker(laneIdle)
-	defer tick.Stop()
+	idle, look := time.NewTicker(laneIdle), c.Ticks()
+	defer idle.Stop()
+	defer look.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-idle.C:
 			c.lanes.closeIdle()
+			continue
+		case <-look.C:
+			c.Look(c.frames.state())
 			continue
 		case <-c.amqp.Done():
 			c.Fail(c.why(c.amqp.Err()))
@@ -182,6 +211,7 @@ func (c *conn) told(err error) error {
 
 // Close implements messaging.Conn.
 func (c *conn) Close(ctx context.Context) error {
+	c.lanes.dismiss(c.Depart())
 	c.Leave(ctx, c.amqp.Close, func() {
 		_ = c.amqp.Close() // the library's goroutines end: the socket is closed
 	})

@@ -42,6 +42,8 @@ type driver struct {
 	window  int
 	maxBody int64 // Options.MaxMessage
 
+	patience time.Duration // see lifetime.Lifetime
+
 	mu    sync.Mutex       // protects what follows
 	seen  *profile         // of the last peer
 	facts map[string]facts // by host and what it says it is
@@ -93,8 +95,14 @@ func Open(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging
 	if opts.wire == wireOslo {
 		codecs[0], codecs[1] = codecs[1], codecs[0]
 	}
-	return &driver{o: opts, tls: tlsConfig, window: max(1, o.Window), maxBody: o.MaxMessage}, codecs, nil
+	d := &driver{o: opts, tls: tlsConfig, window: max(1, o.Window), maxBody: o.MaxMessage}
+	d.patience = max(d.silence(), minPatience)
+	return d, codecs, nil
 }
+
+// minPatience is the least time in which a peer that lives must answer: a short idle
+// timeout is for those that do not live.
+const minPatience = 30 * time.Second
 
 // SingleConn implements messaging.Driver. A broker that is short of memory stops
 // reading from connections that send, so that those must not also receive.

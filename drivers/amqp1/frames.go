@@ -157,6 +157,7 @@ func (f *frames) begun(channel uint16, v fields) error {
 	}
 	s.mu.Lock()
 	s.nextIncoming, s.window = b.nextOutgoing, b.incomingWindow
+	s.shut = b.incomingWindow == 0
 	s.adjust()
 	s.mu.Unlock()
 	f.remote[channel] = s
@@ -250,15 +251,35 @@ func (f *frames) attaches(s *session, v fields) {
 
 // end tells all links that the connection is lost.
 func (f *frames) end(err error) {
-	f.mu.Lock()
-	sessions := make([]*session, 0, len(f.local))
-	for _, s := range f.local {
-		sessions = append(sessions, s)
-	}
-	f.mu.Unlock()
-	for _, s := range sessions {
+	for _, s := range f.sessions() {
 		s.end(err)
 	}
+}
+
+func (f *frames) sessions() []*session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]*session, 0, len(f.local))
+	for _, s := range f.local {
+		all = append(all, s)
+	}
+	return all
+}
+
+// state reports whether the peer says of a session that it has no room for messages,
+// and whether it has outcomes to tell.
+func (f *frames) state() (blocked, due bool) {
+	for _, s := range f.sessions() {
+		s.mu.Lock()
+		if s.ours.Load() {
+			blocked = blocked || s.blocked
+		} else {
+			blocked = blocked || s.shut
+		}
+		due = due || !s.unsettled.empty()
+		s.mu.Unlock()
+	}
+	return blocked, due
 }
 
 // patience keeps read deadlines from costing as much as the reads. There are none

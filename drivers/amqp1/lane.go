@@ -89,8 +89,11 @@ func (l *lane) attached(ctx context.Context) (*sender, error) {
 			return err
 		}
 		l.mu.Lock()
-		defer l.mu.Unlock()
 		l.link = link
+		l.mu.Unlock()
+		if reason := l.c.lanes.dismissed(); reason != nil { // which did not see it
+			link.credit.Shut(reason)
+		}
 		return nil
 	})
 	if err != nil {
@@ -122,7 +125,7 @@ func (l *lane) attach() (link *sender, err error) {
 		name := linkName()
 		l.c.frames.announce(name, link)
 		defer l.c.frames.withdraw(name)
-		link.lib, err = s.NewSender(l.c.Context(), l.target.address, &amqp.SenderOptions{
+		link.lib, err = l.c.newSender(s, l.target.address, &amqp.SenderOptions{
 			Name: name, SettlementMode: amqp.SenderSettleModeMixed.Ptr(), TargetCapabilities: l.target.capabilities,
 		})
 		if notFound(err, l.target.address) {

@@ -2,6 +2,8 @@ package amqp1
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/Azure/go-amqp"
@@ -21,6 +23,7 @@ type lanes struct {
 	mu    sync.Mutex // protects what follows
 	all   map[string]*lane
 	clock uint64 // counts uses
+	over  error  // no link gets credit any more; nil: it does
 
 	turn    chan struct{} // whose it is uses session
 	session *amqp.Session // nil: none was opened yet
@@ -85,6 +88,27 @@ func (s *lanes) close(key string, l *lane) {
 	s.c.retire(l.leave)
 }
 
+// dismiss sends away who waits for credit, now and from now on: nothing of what they
+// send was written.
+func (s *lanes) dismiss(reason error) {
+	s.mu.Lock()
+	s.over = reason
+	all := slices.Collect(maps.Values(s.all))
+	s.mu.Unlock()
+	for _, l := range all {
+		if link := l.current(); link != nil {
+			link.credit.Shut(reason)
+		}
+	}
+}
+
+// dismissed returns the reason of dismiss; nil: it was not called.
+func (s *lanes) dismissed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
 // inSession calls f with the session, and once more with another if the peer
 // ended it.
 func (s *lanes) inSession(f func(*amqp.Session) error) error {
@@ -96,7 +120,7 @@ func (s *lanes) inSession(f func(*amqp.Session) error) error {
 	}
 	for again := true; ; again = false {
 		if s.session == nil {
-			session, err := s.c.amqp.NewSession(s.c.Context(), nil)
+			session, err := s.c.newSession()
 			if err != nil {
 				return err
 			}

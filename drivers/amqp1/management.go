@@ -12,11 +12,12 @@ import (
 // methods and paths, in messages of a pair of links. One at a time; a refusal
 // may end the session, and the next request opens another.
 type management struct {
-	c    *conn
-	turn chan struct{} // whose it is uses the following
-	to   *amqp.Sender  // nil: not attached
-	from *amqp.Receiver
-	id   uint64
+	c      *conn
+	turn   chan struct{} // whose it is uses the following
+	within *amqp.Session
+	to     *amqp.Sender // nil: not attached
+	from   *amqp.Receiver
+	id     uint64
 }
 
 var _ declarer = (*management)(nil)
@@ -73,7 +74,11 @@ func (t *management) do(method, path string, body any, want ...string) error {
 			return err
 		}
 		var status, said string
-		if status, said, err = t.request(method, path, body); err == nil {
+		err = t.c.Answer("a request to the management node", func() (err error) {
+			status, said, err = t.request(method, path, body)
+			return err
+		})
+		if err == nil {
 			for _, w := range want {
 				if status == w {
 					return nil
@@ -82,6 +87,7 @@ func (t *management) do(method, path string, body any, want ...string) error {
 			return &statusError{method + " " + path, status, said}
 		}
 		t.to, t.from = nil, nil
+		t.c.retire(t.within.Close) // it may have lost its links only
 		if t.c.Lost() != nil {
 			break
 		}
@@ -96,26 +102,28 @@ func (t *management) attach() error {
 	if t.to != nil {
 		return nil
 	}
-	session, err := t.c.amqp.NewSession(t.c.Context(), nil)
+	session, err := t.c.newSession()
 	if err != nil {
 		return err
 	}
 	paired := map[string]any{"paired": true}
-	from, err := session.NewReceiver(t.c.Context(), managementNode, &amqp.ReceiverOptions{
+	from, err := t.c.newReceiver(session, managementNode, &amqp.ReceiverOptions{
 		Name: managementLink, Properties: paired, TargetAddress: managementNode, Credit: 16,
 		RequestedSenderSettleMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
 	if err != nil {
+		t.c.retire(session.Close)
 		return err
 	}
-	to, err := session.NewSender(t.c.Context(), managementNode, &amqp.SenderOptions{
+	to, err := t.c.newSender(session, managementNode, &amqp.SenderOptions{
 		Name: managementLink, Properties: paired, SourceAddress: managementNode,
 		SettlementMode: amqp.SenderSettleModeSettled.Ptr(),
 	})
 	if err != nil {
+		t.c.retire(session.Close)
 		return err
 	}
-	t.to, t.from = to, from
+	t.within, t.to, t.from = session, to, from
 	return nil
 }
 

@@ -83,5 +83,5 @@ func (c *conn) finish(done []outgoing) {
 		done[i].from.lane.open.Add(-1)
 		done[i].tell()
 	}
-	c.Gate.Leave(len(done), bytes)
+	c.Told(len(done), bytes)
 }

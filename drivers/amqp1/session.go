@@ -57,6 +57,7 @@ type session struct {
 	nextDelivery uint32
 	unsettled    unsettled
 	waiting      []waiting // for the window
+	shut         bool      // it is the library's, and the peer has no room
 	blocked      bool      // our senders are, for that
 
 	buf []byte // for frames
@@ -200,10 +201,13 @@ func (s *session) detached(e endpoint, reason error) {
 
 // flowed is told what the peer has room for.
 func (s *session) flowed(v fields) (bool, error) {
+	w, err := parseFlow(v)
 	if !s.ours.Load() {
+		s.mu.Lock()
+		s.shut = err == nil && w.incomingWindow == 0
+		s.mu.Unlock()
 		return false, nil
 	}
-	w, err := parseFlow(v)
 	if err != nil {
 		return true, err
 	}

@@ -90,7 +90,7 @@ func (s *source) attach() (*receiver, error) {
 			return nil, err
 		}
 	}
-	session, err := c.amqp.NewSession(c.Context(), nil)
+	session, err := c.newSession()
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (s *source) attach() (*receiver, error) {
 	}
 	c.frames.announce(o.Name, link)
 	defer c.frames.withdraw(o.Name)
-	if link.lib, err = session.NewReceiver(c.Context(), s.plan.source.address, o); err != nil {
+	if link.lib, err = c.newReceiver(session, s.plan.source.address, o); err != nil {
 		c.retire(session.Close)
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (s *source) drain() {
 	if link == nil || !link.credit.stop() {
 		return
 	}
-	wait := answerTime
+	wait := min(answerTime, s.l.c.Patience)
 	if !s.l.c.p.drains {
 		wait = time.Millisecond // the credit is gone all the same
 	}
@@ -153,7 +153,7 @@ func (s *source) drain() {
 }
 
 // free detaches the link and deletes what is private. Nothing is delivered any more
-// when it returns.
+// when it returns: a peer that answers none of it is lost then.
 func (s *source) free() error {
 	c := s.l.c
 	link := s.current()
@@ -161,11 +161,9 @@ func (s *source) free() error {
 		return nil
 	}
 	if c.Lost() == nil {
-		ctx, cancel := context.WithTimeout(c.Context(), answerTime)
-		defer cancel()
 		link.flush()
-		_ = link.lib.Close(ctx)
-		_ = link.within.Close(ctx)
+		_ = c.Answer("detaching a link", func() error { return link.lib.Close(c.Context()) })
+		_ = c.Answer("ending a session", func() error { return link.within.Close(c.Context()) })
 	}
 	if s.over != nil {
 		<-s.over

@@ -37,6 +37,8 @@ type unsettled struct {
 	head  int
 }
 
+func (u *unsettled) empty() bool { return u.head == len(u.queue) }
+
 // add appends the delivery with the largest number.
 func (u *unsettled) add(o outgoing) {
 	if u.head > 0 && len(u.queue) == cap(u.queue) { // move instead of growing

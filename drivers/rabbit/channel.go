@@ -62,6 +62,9 @@ func (c *conn) openChannel(to *told) (*channel, error) {
 	return ch, nil
 }
 
+// closeChannel closes a channel, in whatever state it is.
+func (c *conn) closeChannel(ch *channel) { _ = c.Answer("closing a channel", ch.lib.Close) }
+
 // lost reports whether nothing can be written any more.
 func (ch *channel) lost() bool {
 	if ch.lib.IsClosed() {

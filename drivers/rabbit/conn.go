@@ -60,6 +60,7 @@ func newConn(ctx context.Context, d *driver, host string, f *frames, opened *amq
 		o: d.o, raw: f.Conn, frames: f, amqp: opened, memory: d.memory, window: d.window, write: d.writeTimeout(),
 		caps: d.o.capabilities(version), version: version, old: !reaches(version, 4, 2),
 	}
+	c.Patience = d.patience
 	c.Begin(ctx, host, f.Conn, explain)
 	c.Gate.MaxCount, c.Gate.MaxBytes = d.window, windowBytes
 	c.direct, c.fanout, c.grouped = newPublisher(c, false), newPublisher(c, false), newPublisher(c, true)
@@ -137,10 +138,16 @@ func (c *conn) prepareExchange(ctx context.Context, x exchange) error {
 	return c.control.once(ctx, x.name, func(ch *amqp.Channel) error { return x.declare(ch) })
 }
 
-// watch is the goroutine that hears of the connection's state.
+// watch is the goroutine that hears of the connection's state, and sees that the
+// broker answers.
 func (c *conn) watch(blocked <-chan amqp.Blocking, closed <-chan *amqp.Error) {
+	look := c.Ticks()
+	defer look.Stop()
 	for {
 		select {
+		case <-look.C:
+			blocked, inside := c.Gate.State()
+			c.Look(blocked, inside > 0)
 		case b, ok := <-blocked:
 			if !ok {
 				blocked = nil

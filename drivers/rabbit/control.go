@@ -38,14 +38,16 @@ func (t *control) do(ctx context.Context, f func(*amqp.Channel) error) error {
 	}
 	return t.c.Await(ctx, func() error {
 		defer func() { <-t.turn }()
-		if t.ch == nil || t.ch.IsClosed() {
-			ch, err := t.c.openChannel(&told{})
-			if err != nil {
-				return err
+		return t.c.Answer("declaring or deleting", func() error {
+			if t.ch == nil || t.ch.IsClosed() {
+				ch, err := t.c.openChannel(&told{})
+				if err != nil {
+					return err
+				}
+				t.ch = ch.lib
 			}
-			t.ch = ch.lib
-		}
-		return f(t.ch)
+			return f(t.ch)
+		})
 	})
 }
 

@@ -41,6 +41,8 @@ type driver struct {
 	window int
 
 	maxBody int64 // Options.MaxMessage
+
+	patience time.Duration // see lifetime.Lifetime
 }
 
 var (
@@ -65,8 +67,14 @@ func Open(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging
 	if opts.wire == wireNative {
 		codecs[0], codecs[1] = codecs[1], codecs[0]
 	}
-	return &driver{o: opts, tls: tlsConfig, memory: newMemory(opts), window: max(1, o.Window), maxBody: o.MaxMessage}, codecs, nil
+	d := &driver{o: opts, tls: tlsConfig, memory: newMemory(opts), window: max(1, o.Window), maxBody: o.MaxMessage}
+	d.patience = max(d.writeTimeout(), minPatience)
+	return d, codecs, nil
 }
+
+// minPatience is the least time in which a broker that lives must answer: a short
+// heartbeat is for those that do not live.
+const minPatience = 30 * time.Second
 
 // readScheme returns what the option ssl makes of the scheme.
 func readScheme(u *messaging.URL, r *messaging.OptionReader) string {

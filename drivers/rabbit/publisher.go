@@ -82,7 +82,11 @@ func (p *publisher) open(ctx context.Context) (*lane, error) {
 	}
 	err := p.c.Await(ctx, func() error {
 		defer func() { <-p.turn }()
-		l, err := p.c.openLane(p.grouped)
+		var l *lane
+		err := p.c.Answer("opening a channel for publishing", func() (err error) {
+			l, err = p.c.openLane(p.grouped)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -239,7 +243,7 @@ func (l *lane) confirmed(number uint64, multiple, taken bool) {
 		}
 		*s = sent{}
 	}
-	l.c.Gate.Leave(len(l.batch), bytes)
+	l.c.Told(len(l.batch), bytes)
 }
 
 // end tells all that wait that their outcome is unknown. e is why the broker

@@ -80,8 +80,11 @@ func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
 	}
 	session := old
 	if old == nil || old.lost() {
-		var err error
-		if session, err = s.l.c.openSession(s); err != nil {
+		err := s.l.c.Answer("opening a channel for receiving", func() (err error) {
+			session, err = s.l.c.openSession(s)
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
 		s.mu.Lock()
@@ -93,10 +96,16 @@ func (s *source) consume(old *session) (<-chan amqp.Delivery, error) {
 	if s.stopping() {
 		return nil, messaging.ErrClosed
 	}
-	if s.plan.direct {
-		return session.consumeDirect()
-	}
-	return session.ch.lib.Consume(s.plan.queue.name, s.tag, false, false, false, false, s.arguments(session))
+	var deliveries <-chan amqp.Delivery
+	err := s.l.c.Answer("consuming", func() (err error) {
+		if s.plan.direct {
+			deliveries, err = session.consumeDirect()
+		} else {
+			deliveries, err = session.ch.lib.Consume(s.plan.queue.name, s.tag, false, false, false, false, s.arguments(session))
+		}
+		return err
+	})
+	return deliveries, err
 }
 
 func (s *source) current() *session {
@@ -122,7 +131,9 @@ func (s *source) cancel() {
 	}
 	session.calls.Lock()
 	defer session.calls.Unlock()
-	_ = session.ch.lib.Cancel(s.tag, false) // fails with the channel only
+	_ = s.l.c.Answer("cancelling a consumer", func() error {
+		return session.ch.lib.Cancel(s.tag, false) // fails with the channel only
+	})
 }
 
 // barrier returns when nothing that was settled can be lost with the channel.
@@ -154,7 +165,7 @@ func (s *source) free() error {
 	session := s.current()
 	if session != nil {
 		session.flush()
-		s.barrier(session)
+		_ = c.Answer("getting from a quorum queue", func() error { s.barrier(session); return nil })
 	}
 	var err error
 	if s.plan.private && c.Lost() == nil {
@@ -164,7 +175,7 @@ func (s *source) free() error {
 		})
 	}
 	if session != nil {
-		_ = session.ch.lib.Close()
+		c.closeChannel(session.ch)
 		<-session.over
 	}
 	if s.kept != nil && s.l.complete && c.Lost() == nil {

@@ -86,7 +86,7 @@ func (s *source) hear(deliveries <-chan amqp.Delivery) {
 			}
 		case <-silence:
 			if session := s.current(); s.kept.position.giveUp(session.stream.turn.Load()) {
-				_ = session.ch.lib.Close()
+				s.l.c.closeChannel(session.ch)
 			}
 		}
 	}
@@ -100,7 +100,7 @@ func (s *session) read(a *arrival, d *messaging.Delivery) bool {
 	what := s.s.kept.position.read(s.stream.turn.Load(), a.offset, a.Body)
 	switch what {
 	case foreign:
-		s.c.Spawn(func() { _ = s.ch.lib.Close() })
+		s.c.Spawn(func() { s.c.closeChannel(s.ch) })
 		return false
 	case stale:
 		return false

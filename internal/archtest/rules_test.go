@@ -257,6 +257,11 @@ var rules = []rule{
 		"it counts, and knows nothing of messaging",
 	},
 	{
+		"internal/mutetest",
+		[]string{"messaging", "messaging/rpc", "internal/splice"},
+		"it tries any driver on a broker that does not answer, and knows none",
+	},
+	{
 		"internal/brokertest",
 		[]string{amqp091, goAMQP, testcontainers, moby},
 		"it starts brokers for the tests of any package, so it may depend on none of them",

@@ -93,6 +93,13 @@ func (g *Gate) Block(blocked bool) {
 	g.admit()
 }
 
+// State reports whether Block keeps everybody waiting, and how many are inside.
+func (g *Gate) State() (blocked bool, inside int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.blocked, g.count
+}
+
 // Shut sends everybody away with err, now and from now on.
 func (g *Gate) Shut(err error) {
 	g.mu.Lock()

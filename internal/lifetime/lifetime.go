@@ -31,6 +31,13 @@ type Lifetime struct {
 	Host string    // for errors
 	Gate gate.Gate // where senders wait; shut when the connection ends
 
+	// Patience is how long the peer may leave unanswered what Answer or an outcome
+	// waits for: one that does so longer counts as lost, whatever else it says. It is
+	// set before Begin, and more than 0.
+	Patience time.Duration
+
+	requests requests
+
 	socket  Socket
 	explain func(error) error // says what an error of the client library means
 
@@ -135,14 +142,22 @@ func (l *Lifetime) Await(ctx context.Context, f func() error) error {
 	}
 }
 
-// Leave ends the connection in peace: it waits, until ctx ends, for those that
-// are past the gate, then does the closing handshake if there is a peer, then calls
-// after, and returns when all goroutines have ended.
-func (l *Lifetime) Leave(ctx context.Context, handshake func() error, after func()) {
+// Depart is the beginning of Leave, for who has more to end before the wait: senders
+// are sent away from the gate, with the reason that it returns.
+func (l *Lifetime) Depart() error {
 	l.mu.Lock()
 	l.leaving = true
 	l.mu.Unlock()
-	l.Gate.Shut(l.closed())
+	closed := l.closed()
+	l.Gate.Shut(closed)
+	return closed
+}
+
+// Leave ends the connection in peace: it waits, until ctx ends or the peer counts as
+// lost, for those that are past the gate, then does the closing handshake if there is
+// a peer, then calls after, and returns when all goroutines have ended.
+func (l *Lifetime) Leave(ctx context.Context, handshake func() error, after func()) {
+	closed := l.Depart()
 	if l.Err() == nil {
 		select {
 		case <-l.Gate.Empty():
@@ -155,7 +170,7 @@ func (l *Lifetime) Leave(ctx context.Context, handshake func() error, after func
 		_ = l.Await(within, handshake)
 		cancel()
 	}
-	l.Fail(l.closed())
+	l.Fail(closed)
 	after()
 
 	l.mu.Lock()

@@ -1,0 +1,86 @@
+package rabbit_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/patchbay-go/patchbay/drivers/rabbit"
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// TestAlarmIsNoSilence: a broker that has announced that it takes nothing owes no
+// answer, however long that lasts.
+func TestAlarmIsNoSilence(t *testing.T) {
+	const patience = 200 * time.Millisecond
+	b := newBroker(t)
+	a := topic()
+	c := dialPatient(t, b.URL(""), patience)
+	r := make(result, 1)
+	if err := c.Send(within(t, limit), a, text("0"), r); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	b.ctl(t, "set_vm_memory_high_watermark", "0.00001")
+	defer b.ctl(t, "set_vm_memory_high_watermark", "0.6")
+	var pending []result
+	for { // until the broker says that we are blocked
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		r := make(result, 1)
+		err := c.Send(ctx, a, text("1"), r)
+		cancel()
+		if err != nil {
+			wantErr(t, err, messaging.ErrNotSent, context.DeadlineExceeded)
+			break
+		}
+		pending = append(pending, r)
+	}
+	fanout := topic()
+	fanout.Fanout = true
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
+	defer cancel()
+	if err := c.Send(ctx, fanout, text("2"), nil); !errors.Is(err, context.DeadlineExceeded) { // it declares an exchange
+		t.Errorf("a fanout during the alarm: %v", err)
+	}
+	if err := c.Err(); err != nil {
+		t.Fatalf("an alarm costs the connection: %v", err)
+	}
+	b.ctl(t, "set_vm_memory_high_watermark", "0.6")
+	for _, r := range pending {
+		if err := r.wait(t); err != nil {
+			t.Errorf("outcome %v", err)
+		}
+	}
+}
+
+// dialPatient is dialURL with that much patience.
+func dialPatient(tb testing.TB, url string, patience time.Duration) messaging.Conn {
+	tb.Helper()
+	u, err := messaging.ParseURL(url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	d, _, err := rabbit.Open(u, (*messaging.Options)(nil).WithDefaults())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	rabbit.Hurry(d, patience)
+	h := u.Hosts[0]
+	c, err := d.Dial(within(tb, limit), messaging.Endpoint{Host: h.HostPort(), Name: tb.Name(), Credentials: func(context.Context) (messaging.Credentials, error) {
+		return messaging.Credentials{Username: h.Username, Password: h.Password}, nil
+	}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		if err := c.Close(ctx); err != nil {
+			tb.Errorf("Close = %v", err)
+		}
+	})
+	return c
+}

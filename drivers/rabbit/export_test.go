@@ -1,0 +1,13 @@
+package rabbit
+
+import (
+	"time"
+
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// Hurry makes a driver lose its patience with brokers that do not answer sooner than
+// its options allow.
+func Hurry(d messaging.Driver, patience time.Duration) {
+	d.(*driver).patience = patience //nolint:forcetypeassert // Open's
+}

@@ -1,0 +1,53 @@
+package rabbit_test
+
+import (
+	"encoding/binary"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/patchbay-go/patchbay/drivers/rabbit"
+	"github.com/patchbay-go/patchbay/internal/mutetest"
+	"github.com/patchbay-go/patchbay/messaging"
+)
+
+// TestUnanswered: a broker that lives and leaves something unanswered makes nobody
+// wait for ever, and costs the connection at most.
+func TestUnanswered(t *testing.T) {
+	b := newBroker(t)
+	at, err := url.Parse(b.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := mutetest.Suite{
+		Target:   at.Host,
+		Protocol: mutetest.Protocol{Head: 7, Size: frameSize},
+		Open: func(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging.Codec, error) {
+			d, codecs, err := rabbit.Open(u, o)
+			if err == nil {
+				rabbit.Hurry(d, mutetest.Patience)
+			}
+			return d, codecs, err
+		},
+		URL: func(address string) string { return strings.Replace(b.url, at.Host, address, 1) },
+	}
+	for what, name := range map[uint32]string{
+		10<<16 | 30: "connection.tune", 10<<16 | 41: "connection.open-ok", 10<<16 | 51: "connection.close-ok",
+		20<<16 | 11: "channel.open-ok", 20<<16 | 21: "channel.flow-ok", 20<<16 | 41: "channel.close-ok", 40<<16 | 11: "exchange.declare-ok",
+		50<<16 | 11: "queue.declare-ok", 50<<16 | 21: "queue.bind-ok", 50<<16 | 41: "queue.delete-ok",
+		60<<16 | 11: "basic.qos-ok", 60<<16 | 21: "basic.consume-ok", 60<<16 | 31: "basic.cancel-ok", 60<<16 | 80: "basic.ack", 85<<16 | 11: "confirm.select-ok",
+	} {
+		s.Cases = append(s.Cases, mutetest.Case{Name: name, Is: func(frame []byte) bool {
+			return frame[0] == 1 && len(frame) > 11 && binary.BigEndian.Uint32(frame[7:]) == what
+		}})
+	}
+	s.Run(t)
+}
+
+// frameSize returns the size of a frame, or of a protocol header.
+func frameSize(head []byte) (int, error) {
+	if head[0] == 'A' {
+		return 8, nil
+	}
+	return 7 + int(binary.BigEndian.Uint32(head[3:])) + 1, nil
+}
