@@ -45,11 +45,23 @@ func newREST(c *conn, tlsConfig *tlsurl.Config, login messaging.Credentials) *re
 
 // client returns one for one request, since the files of TLS may have been renewed.
 func (r *rest) client() *http.Client {
-	transport := &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment}
+	transport := &http.Transport{DisableKeepAlives: true, Proxy: discreet(http.ProxyFromEnvironment)}
 	if r.tls != nil {
 		transport.TLSClientConfig = r.tls.Current()
 	}
 	return &http.Client{Timeout: answerTime, Transport: transport}
+}
+
+// discreet keeps what a wrong address of a proxy holds, which may be a password, out of
+// the error about it.
+func discreet(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(r *http.Request) (*url.URL, error) {
+		u, err := proxy(r)
+		if err != nil {
+			return nil, errors.New("the proxy that the environment names is no URL")
+		}
+		return u, nil
+	}
 }
 
 // declare makes a queue, as the policies that docs/brokers.md proposes do. One that is
