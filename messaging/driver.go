@@ -137,7 +137,7 @@ type Awaiter interface {
 type Subscription struct {
 	Sources  []Address
 	Group    string // notifications: a pool, one queue bound to all sources, shared by all with the same Group. Needs Capabilities.Groups
-	Tap      bool   // notifications, fanouts: a queue of this listener alone, bound to all sources, that gets a copy of each message and goes with the listener. Needs Capabilities.Taps
+	Tap      bool   // notifications, fanouts: a queue of this listener alone, bound to all sources, that gets a copy of each message and goes with the listener; it is bounded, and drops the oldest rather than refuse a sender. Needs Capabilities.Taps
 	Reply    string // reply listeners only (no Sources): the wanted address; Listener.Address is the answer
 	Instance string // unique and stable: the same after a reconnect, so that private queues (fanout) get the same name
 	Prefetch int    // unsettled deliveries at most, for each source; never 0

@@ -20,7 +20,8 @@ import (
 //     sending; unknown means that its connection was lost before any answer
 //   - ErrTimeout: the deadline passed
 //   - ErrServerLost: with e.Monitor set, neither heartbeat nor reply came for
-//     that long; or a driver without a broker saw the server go
+//     that long; or a driver without a broker saw the server go, and ErrNoRoute
+//     too if it certainly has not begun the request
 //   - ErrReplyLost: the address that the reply would be sent to is gone
 //   - context.Canceled, ErrClosed
 //

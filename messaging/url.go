@@ -58,18 +58,21 @@ type QueryOption struct{ Name, Value string }
 // commas; the last "@" of a host ends its credentials and the first ":" in
 // these its user name; a "%" that begins no escape stands for itself; options
 // without a value are dropped, and so is a fragment. Stricter than there, a
-// port must be a number from 1 to 65535 and what has brackets an IPv6 address.
+// port must be a number from 1 to 65535, what has brackets an IPv6 address, and
+// an "@" behind the hosts, but for the value of an option, "%40": it is the end
+// of a password that has a slash in it, most likely, and would be shown.
 func ParseURL(s string) (*URL, error) {
 	if !utf8.ValidString(s) {
 		return nil, invalidURL("not UTF-8")
 	}
 	s = cleanURL(s)
 	scheme, rest, ok := strings.Cut(s, ":")
-	if !ok || !isScheme(scheme) {
+	after, hasHosts := strings.CutPrefix(rest, "//")
+	if !ok || !isScheme(scheme) || !hasHosts && strings.Contains(rest, "@") {
 		return nil, invalidURL(`no scheme: it has the form driver://host:port/virtual_host, with user:password@ before the host`)
 	}
 	u := &URL{Scheme: strings.ToLower(scheme)}
-	if after, ok := strings.CutPrefix(rest, "//"); ok {
+	if hasHosts {
 		end := strings.IndexAny(after, "/?#")
 		if end < 0 {
 			end = len(after)
@@ -80,8 +83,11 @@ func ParseURL(s string) (*URL, error) {
 		}
 		u.Hosts, rest = hosts, after[end:]
 	}
-	rest, _, _ = strings.Cut(rest, "#")
+	rest, fragment, _ := strings.Cut(rest, "#")
 	path, query, _ := strings.Cut(rest, "?")
+	if strings.Contains(path+fragment, "@") || hasAt(query) {
+		return nil, invalidURL("there is an @ behind the hosts: characters such as / ? # in a password must be percent-encoded, and an @ in a virtual host is %%40")
+	}
 	if path, ok := strings.CutPrefix(path, "/"); ok {
 		u.VirtualHost, u.HasVirtualHost = unescape(path), true
 	}
@@ -208,6 +214,16 @@ func parseQuery(s string) []QueryOption {
 		}
 	}
 	return query
+}
+
+// hasAt reports whether there is an "@" in a query outside of the options' values.
+func hasAt(query string) bool {
+	for item := range strings.SplitSeq(query, "&") {
+		if name, _, _ := strings.Cut(item, "="); strings.Contains(name, "@") {
+			return true
+		}
+	}
+	return false
 }
 
 func findOption(query []QueryOption, name string) *QueryOption {

@@ -61,7 +61,8 @@ func (h Host) String() string {
 // Format keeps the password out of %v, %+v, %#v and every other verb.
 func (h Host) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(h.String())) }
 
-// shown returns the value, unless the name says that it is a secret.
+// shown returns the value, unless the name says that it is a secret, or it is a URL
+// with what may be one.
 func (o QueryOption) shown() string {
 	if o.secret() {
 		return hidden
@@ -71,7 +72,8 @@ func (o QueryOption) shown() string {
 
 func (o QueryOption) secret() bool {
 	name := strings.ToLower(o.Name)
-	return strings.Contains(name, "password") || strings.Contains(name, "secret")
+	_, address, _ := strings.Cut(o.Value, "://")
+	return strings.Contains(name, "password") || strings.Contains(name, "secret") || strings.Contains(address, "@")
 }
 
 // appendEscaped appends s, percent-encoded but for RFC 3986's unreserved

@@ -137,6 +137,11 @@ var urlTests = []struct {
 		canonical: "rabbit://h:5672/v",
 	},
 	{
+		name: "an option that is a URL with a password", url: "amqp1://h?management=http://u:secret@h/&text=a@b",
+		want:      `{"transport":"amqp1","virtual_host":null,"hosts":[{"hostname":"h","port":null,"username":null,"password":null}],"query":{"management":"***","text":"a@b"}}`,
+		canonical: "amqp1://h?management=***&text=a%40b",
+	},
+	{
 		name: "a password among the options", url: "zmq://h?ssl_key_password=secret&client_SECRET=secret",
 		want:      `{"transport":"zmq","virtual_host":null,"hosts":[{"hostname":"h","port":null,"username":null,"password":null}],"query":{"ssl_key_password":"***","client_SECRET":"***"}}`,
 		canonical: "zmq://h?ssl_key_password=***&client_SECRET=***",
@@ -185,7 +190,7 @@ func TestParseURLCredentials(t *testing.T) {
 }
 
 func TestParseURLErrors(t *testing.T) {
-	const port, brackets = "port is not a number", "brackets must hold an IPv6 address"
+	const port, brackets, at = "port is not a number", "brackets must hold an IPv6 address", "an @ behind the hosts"
 	tests := []struct{ name, url, want string }{
 		{"empty", "", "no scheme"},
 		{"no scheme", "//user:secret@h/", "no scheme"},
@@ -200,6 +205,14 @@ func TestParseURLErrors(t *testing.T) {
 		{"slash in the password", "rabbit://user:secret/secret@h/", port},
 		{"hash in the password", "rabbit://user:secret#secret@h/", port},
 		{"comma in the password", "rabbit://user:secret,secret@h/", port},
+		{"slash in a password that begins as a port", "rabbit://user:12/secret@h:5672/vh", at},
+		{"question mark in a password that begins as a port", "rabbit://user:12?secret@h/", at},
+		{"question mark and equals sign likewise", "rabbit://user:12?a=b&secret@h/=c", at},
+		{"hash in a password that begins as a port", "rabbit://user:12#secret@h/", at},
+		{"at and slash in the password", "rabbit://user:12@h/secret@h/", at},
+		{"one slash", "rabbit:/user:secret@h/", "driver://"},
+		{"three slashes", "rabbit:///user:secret@h/", at},
+		{"no slash", "rabbit:user:secret@h/", "driver://"},
 		{"no IPv6 address in brackets", "rabbit://user:secret@[h]/", brackets},
 		{"IPv4 address in brackets", "rabbit://user:secret@[127.0.0.1]/", brackets},
 		{"text behind brackets", "rabbit://user:secret@[::1]5672/", brackets},

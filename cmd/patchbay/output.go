@@ -109,5 +109,5 @@ func printError(w io.Writer, err error) int {
 // given in the wrong place comes back in words like "unknown command". It hides
 // too much rather than too little: hosts before the last one go as well.
 func redact(s string) string {
-	return regexp.MustCompile(`(://[^\s/:]*):\S*@`).ReplaceAllString(s, "$1:***@")
+	return regexp.MustCompile(`(://[^\s/:]*):(?:\S*|[^"]*)@`).ReplaceAllString(s, "$1:***@")
 }

@@ -38,7 +38,7 @@ const (
 // driver implements messaging.Driver.
 type driver struct {
 	o       *options
-	tls     *tls.Config // nil: none
+	tls     *tlsurl.Config // nil: none
 	window  int
 	maxBody int64 // Options.MaxMessage
 
@@ -234,7 +234,7 @@ func (d *driver) connect(ctx context.Context, host messaging.HostPort) (net.Conn
 	if err != nil || d.tls == nil {
 		return socket, err
 	}
-	secure := tls.Client(socket, tlsurl.ForHost(d.tls, host.Host))
+	secure := tls.Client(socket, d.tls.ForHost(host.Host))
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = socket.Close()
 		return nil, err

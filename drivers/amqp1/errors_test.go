@@ -2,6 +2,9 @@ package amqp1
 
 import (
 	"errors"
+	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/Azure/go-amqp"
@@ -71,5 +74,18 @@ func TestExplainQueue(t *testing.T) {
 	}
 	if err := explainQueue("q", &statusError{"PUT /queues/q", "400", "no"}); !errors.Is(err, messaging.ErrPermanent) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestDiscreet: the words about a wrong address of a proxy are not passed on.
+func TestDiscreet(t *testing.T) {
+	wrong := errors.New(`invalid proxy address "http://user:s3cret@%zz"`)
+	_, err := discreet(func(*http.Request) (*url.URL, error) { return nil, wrong })(nil)
+	if err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("error %v", err)
+	}
+	want := &url.URL{Host: "proxy"}
+	if u, err := discreet(func(*http.Request) (*url.URL, error) { return want, nil })(nil); u != want || err != nil {
+		t.Errorf("%v, %v", u, err)
 	}
 }

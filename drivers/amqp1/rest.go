@@ -3,7 +3,6 @@ package amqp1
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,16 +12,17 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/patchbay-go/patchbay/internal/tlsurl"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
 // rest declares and deletes over Broker-J's REST port, with the credentials of the
 // connection.
 type rest struct {
-	c      *conn
-	host   string // what the virtual host is called there: its node, and it
-	login  messaging.Credentials
-	client http.Client
+	c     *conn
+	host  string // what the virtual host is called there: its node, and it
+	login messaging.Credentials
+	tls   *tlsurl.Config // nil: the defaults
 }
 
 var _ declarer = (*rest)(nil)
@@ -30,7 +30,7 @@ var _ declarer = (*rest)(nil)
 // defaultVirtualHost is what Broker-J's own first configuration calls it.
 const defaultVirtualHost = "default"
 
-func newREST(c *conn, tlsConfig *tls.Config, login messaging.Credentials) *rest {
+func newREST(c *conn, tlsConfig *tlsurl.Config, login messaging.Credentials) *rest {
 	host := strings.Trim(c.o.management.EscapedPath(), "/")
 	if host == "" {
 		vhost := c.o.vhost
@@ -40,10 +40,28 @@ func newREST(c *conn, tlsConfig *tls.Config, login messaging.Credentials) *rest 
 		vhost = url.PathEscape(vhost)
 		host = vhost + "/" + vhost
 	}
-	return &rest{c: c, host: host, login: login, client: http.Client{
-		Timeout:   answerTime,
-		Transport: &http.Transport{TLSClientConfig: tlsConfig, DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment},
-	}}
+	return &rest{c: c, host: host, login: login, tls: tlsConfig}
+}
+
+// client returns one for one request, since the files of TLS may have been renewed.
+func (r *rest) client() *http.Client {
+	transport := &http.Transport{DisableKeepAlives: true, Proxy: discreet(http.ProxyFromEnvironment)}
+	if r.tls != nil {
+		transport.TLSClientConfig = r.tls.Current()
+	}
+	return &http.Client{Timeout: answerTime, Transport: transport}
+}
+
+// discreet keeps what a wrong address of a proxy holds, which may be a password, out of
+// the error about it.
+func discreet(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(r *http.Request) (*url.URL, error) {
+		u, err := proxy(r)
+		if err != nil {
+			return nil, errors.New("the proxy that the environment names is no URL")
+		}
+		return u, nil
+	}
 }
 
 // declare makes a queue, as the policies that docs/brokers.md proposes do. One that is
@@ -81,7 +99,7 @@ func (r *rest) do(method, name string, attributes map[string]any, want ...int) e
 	if r.login != (messaging.Credentials{}) {
 		request.SetBasicAuth(r.login.Username, r.login.Password)
 	}
-	response, err := r.client.Do(request)
+	response, err := r.client().Do(request)
 	if err != nil {
 		return fmt.Errorf("asking the management of the broker (option management): %w", err)
 	}

@@ -44,11 +44,12 @@ func (b *backlog) Pop() any {
 type queue struct {
 	name    string
 	private bool // of one listener: transient, and expires without it
-	limit   int  // waiting messages; 0: none
 	expiry  time.Duration
 	dead    *deadLetters
 
 	mu          sync.Mutex // guards the following; a listener's lock may be taken under it
+	limit       int        // waiting messages; 0: none
+	sheds       bool       // when it is full it drops what waits, instead of refusing what comes
 	waiting     backlog
 	consumers   []*consumer // in turn
 	seq         uint64
@@ -89,7 +90,10 @@ func (q *queue) publish(to messaging.Address, m *messaging.Message) (took bool, 
 		return false, nil
 	}
 	if q.limit > 0 && len(q.waiting) >= q.limit {
-		return false, messaging.ErrRejected
+		if !q.sheds {
+			return false, messaging.ErrRejected
+		}
+		q.recycle(heap.Pop(&q.waiting).(*item))
 	}
 	it := q.newItem()
 	body, headers := it.message.Body, it.message.Headers
@@ -110,6 +114,20 @@ func (q *queue) publish(to messaging.Address, m *messaging.Message) (took bool, 
 	heap.Push(&q.waiting, it)
 	q.pump()
 	return true, nil
+}
+
+// maxTapped bounds what waits for a tap: who only watches, and stalls, must cost
+// nobody else anything.
+const maxTapped = 10_000
+
+// shed bounds the queue, and makes it drop what would be the next to be delivered
+// when it is full.
+func (q *queue) shed(limit int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sheds = true; q.limit == 0 || q.limit > limit {
+		q.limit = limit
+	}
 }
 
 // pump hands waiting messages to consumers while these have room. mu is held.

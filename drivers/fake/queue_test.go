@@ -127,6 +127,30 @@ func TestFullQueueRejects(t *testing.T) {
 	wantErr(t, send(t, c, topic, ensured), messaging.ErrRejected)
 }
 
+// TestStalledTap: a tap that stalls has the newest later, and no sender notices.
+func TestStalledTap(t *testing.T) {
+	for _, tt := range []struct{ max, waiting int }{{0, 10_000}, {20_000, 10_000}, {3, 3}} {
+		b := fake.New(&fake.Options{MaxQueue: tt.max})
+		a := messaging.Address{Kind: messaging.KindNotify, Topic: "n.info"}
+		sub := on(a)
+		sub.Tap, sub.Prefetch = true, 1
+		l := listen(t, b, sub)
+		c := dial(t, b)
+		mustSend(t, c, a, "in hand", "oldest")
+		for range tt.waiting - 1 {
+			mustSend(t, c, a, "x")
+		}
+		mustSend(t, c, a, "newest")
+		if n := b.Queues()[0].Waiting; n != tt.waiting {
+			t.Errorf("%d wait, want %d", n, tt.waiting)
+		}
+		got := receive(t, l, 1+tt.waiting)
+		if got[0] != "in hand" || got[1] == "oldest" || got[tt.waiting] != "newest" {
+			t.Errorf("the tap got %q, %q … %q", got[0], got[1], got[tt.waiting])
+		}
+	}
+}
+
 func TestStopGivesBackWhatWasNotPolled(t *testing.T) {
 	b := fake.New(nil)
 	l := listen(t, b, on(topic))

@@ -79,7 +79,9 @@ func (t *topology) subscribe(l *listener) {
 		at := messaging.Address{Kind: messaging.KindReply, Direct: sub.Reply}
 		l.consume(t.declare(at.String(), true, at), 0)
 	case sub.Tap:
-		l.consume(t.declare("tap "+sub.Instance, true, sub.Sources...), -1)
+		q := t.declare("tap "+sub.Instance, true, sub.Sources...)
+		q.shed(maxTapped)
+		l.consume(q, -1)
 	case sub.Group != "":
 		l.consume(t.declare("group "+sub.Group, false, sub.Sources...), -1)
 	default:

@@ -51,7 +51,8 @@ func reaches(version string, major, minor int) bool {
 }
 
 // consumeDirect consumes direct replies, and makes their address the listener's. A
-// message that has no route comes back, with the address filled in.
+// message that has no route comes back, with the address filled in. It has no body:
+// under an alarm the broker still takes what begins a message, and then reads no more.
 func (s *session) consumeDirect() (<-chan amqp.Delivery, error) {
 	closed := s.ch.lib.NotifyClose(make(chan *amqp.Error, 1))
 	deliveries, err := s.ch.lib.Consume(directReplyTo, s.s.tag, true, false, false, false, nil)

@@ -1,9 +1,11 @@
 package rabbit_test
 
 import (
+	"context"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -88,6 +90,46 @@ func TestDirectReplyFlood(t *testing.T) {
 		wantErr(t, in.Err(), messaging.ErrConnLost)
 	case <-within(t, limit).Done():
 		t.Error("2000 replies wait")
+	}
+}
+
+// TestDirectReplyAlarm: who listens during an alarm gets replies, then and later. His
+// connection is blocked, because he asked for his address, so what waits for the
+// broker there ends with its context, and Close does not wait for the alarm's end.
+func TestDirectReplyAlarm(t *testing.T) {
+	b := newBroker(t)
+	b.ctl(t, "set_vm_memory_high_watermark", "0.00001")
+	defer b.ctl(t, "set_vm_memory_high_watermark", "0.6")
+	in, closing := dial(t, b, directOption+"&heartbeat_timeout_threshold=1"), dial(t, b, directOption)
+	l := listen(t, in, replies("reply_alarm"))
+	to := messaging.Address{Kind: messaging.KindReply, Direct: l.Address()}
+	early := text("") // what a connection sends first gets through, if it has no body
+	if err := dial(t, b, "").Send(within(t, limit), to, early, nil); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, l)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // more than the heartbeats that lose a connection
+	defer cancel()
+	_, err := in.Listen(ctx, replies("reply_alarm_2"))
+	wantErr(t, err, context.DeadlineExceeded)
+
+	for _, end := range []func(context.Context) error{
+		listen(t, closing, replies("reply_closed")).Close, closing.Close,
+	} {
+		if err := end(within(t, limit)); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	}
+	if err := in.Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.ctl(t, "set_vm_memory_high_watermark", "0.6")
+	mustSend(t, dial(t, b, ""), to, text("late"))
+	if d := poll(t, l); string(d.Body) != "late" {
+		t.Errorf("got %q", d.Body)
+	}
+	if err := l.Close(within(t, limit)); err != nil {
+		t.Error(err)
 	}
 }
 

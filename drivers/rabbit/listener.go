@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/patchbay-go/patchbay/internal/inbox"
 	"github.com/patchbay-go/patchbay/messaging"
@@ -15,6 +16,7 @@ import (
 type listener struct {
 	c        *conn
 	reply    string
+	direct   bool // replies come without a queue
 	prefetch int
 	sources  []*source
 	inbox    *inbox.Inbox[polled]
@@ -53,7 +55,7 @@ func (c *conn) listen(ctx context.Context, sub messaging.Subscription) (*listene
 		return nil, err
 	}
 	l := &listener{
-		c: c, reply: sub.Reply, deliver: sub.Deliver, prefetch: min(sub.Prefetch, math.MaxUint16),
+		c: c, reply: sub.Reply, direct: plans[0].direct, deliver: sub.Deliver, prefetch: min(sub.Prefetch, math.MaxUint16),
 		started: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if c.o.prefetch > 0 {
@@ -162,12 +164,27 @@ func (l *listener) Stop(ctx context.Context) (int, error) {
 			close(l.stopped) // with the connection
 		}
 	})
+	patience, cancel := l.patience(ctx)
+	defer cancel()
 	select {
 	case <-l.stopped:
 		return l.returned, nil
-	case <-ctx.Done():
-		return 0, &messaging.OpError{Op: "stopping to receive from", Addr: l.c.Host, Err: context.Cause(ctx)}
+	case <-patience.Done():
 	}
+	if ctx.Err() == nil {
+		return 0, nil
+	}
+	return 0, &messaging.OpError{Op: "stopping to receive from", Addr: l.c.Host, Err: context.Cause(ctx)}
+}
+
+// patience bounds how long the broker is waited for in the end. What has no queue
+// gives nothing back, and leaves nothing that does not end with the connection:
+// that is not worth waiting for the end of an alarm.
+func (l *listener) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !l.direct {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, time.Second)
 }
 
 // stop is the goroutine of Stop. It gives back only when nothing comes any
@@ -210,7 +227,11 @@ func (p polled) giveBack() int {
 func (l *listener) Close(ctx context.Context) error {
 	_, err := l.Stop(ctx)
 	l.closeOnce.Do(func() {
-		if e := l.c.Await(ctx, l.free); err == nil && e != nil && l.c.Lost() == nil {
+		patience, cancel := l.patience(ctx)
+		defer cancel()
+		e := l.c.Await(patience, l.free)
+		late := patience.Err() != nil && ctx.Err() == nil
+		if err == nil && e != nil && !late && l.c.Lost() == nil {
 			err = &messaging.OpError{Op: "stopping to receive from", Addr: l.c.Host, Err: e}
 		}
 	})

@@ -26,7 +26,7 @@ import (
 //	                reply_<host>:<program>:<n>  with use_queue_manager, and so for fanout queues
 //	fanout stream   <topic>_fanout              always                   never             x-max-age, with rabbit_stream_fanout
 //	notifications   <topic>, or the group       as the topic queue
-//	tap             <topic>_tap_<instance>      as the reply queue
+//	tap             <topic>_tap_<instance>      as the reply queue           never             x-expires, x-max-length and -bytes
 //
 // The words * and # of a name are \* and \# in queues and keys.
 
@@ -91,7 +91,7 @@ func (o *options) plans(sub messaging.Subscription) ([]plan, error) {
 	case sub.Group != "":
 		plans = []plan{o.gathering(o.sharedQueue(sub.Group), sub.Sources)}
 	case sub.Tap:
-		p := o.gathering(o.privateQueue(routingKey(sub.Sources[0])+"_tap_"+sub.Instance), sub.Sources)
+		p := o.gathering(o.tapQueue(routingKey(sub.Sources[0])+"_tap_"+sub.Instance), sub.Sources)
 		p.private = true
 		plans = []plan{p}
 	case len(sub.Sources) == 0 && o.directReply:
@@ -227,6 +227,24 @@ func (o *options) privateQueue(name string) queue {
 	if o.transientTTL > 0 {
 		q.args[amqp.QueueTTLArg] = int32(o.transientTTL.Milliseconds())
 	}
+	return q
+}
+
+// A queue of a tap holds so much of what it has not fetched, then drops the oldest.
+const (
+	tapMessages = 10_000
+	tapBytes    = 64 << 20
+)
+
+// tapQueue returns the private queue of a tap. Nobody waits for who only watches, so
+// one that stalls must fill no broker. The overflow is said although it is the
+// default: where a policy for all queues has them refuse messages, publishers would
+// pay for the tap. Of a quorum queue the broker heeds the policy all the same.
+func (o *options) tapQueue(name string) queue {
+	q := o.privateQueue(name)
+	q.args[amqp.QueueMaxLenArg] = int32(tapMessages)
+	q.args[amqp.QueueMaxLenBytesArg] = int32(tapBytes)
+	q.args[amqp.QueueOverflowArg] = amqp.QueueOverflowDropHead
 	return q
 }
 

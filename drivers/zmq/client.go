@@ -252,22 +252,37 @@ func (x *parcel) release() {
 	}
 }
 
-// giveUp ends what waits for an address where nobody is any more. What was
-// accepted before is kept for a while: who comes back gets it. mu is held.
+// giveUp ends what waits for an address where nobody is any more. A cast that was
+// accepted before is kept for a while: who comes back gets it. A call is not: its
+// caller waits, and one that begins now is told that nobody is there. mu is held.
 func (cl *client) giveUp(p *pool, told *outcomes) {
 	now := time.Now()
 	for e := p.queue.Front(); e != nil; {
 		x, next := e.Value.(*parcel), e.Next()
-		if !x.accepted {
+		switch {
+		case !x.accepted:
 			p.queue.Remove(e)
 			x.place = nil
 			x.complete(told, p.group, cl.noRoute(), nil)
 			x.release()
-		} else if x.held.IsZero() {
+		case x.call != "":
+			p.queue.Remove(e)
+			x.place = nil
+			told.lose(cl.c, x, cl.givenBack(x))
+		case x.held.IsZero():
 			x.held = now
 		}
 		e = next
 	}
+}
+
+// givenBack is why a call is lost that a server gave back: ErrNoRoute too, if
+// certainly nobody has begun it. mu is held.
+func (cl *client) givenBack(x *parcel) error {
+	if x.again {
+		return errGivenBack
+	}
+	return fmt.Errorf("%w: %w", errGivenBack, cl.noRoute())
 }
 
 // back queues a parcel that a server did not take, gave back or lost, so that

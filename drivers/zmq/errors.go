@@ -18,12 +18,13 @@ import (
 // operation failed and at which address.
 
 var (
-	errLeaving = fmt.Errorf("%w: this node is closing", messaging.ErrClosed)
-	errSelf    = errors.New("it is this node")
-	errAgain   = errors.New("it is a node that is linked already")
-	errLeft    = errors.New("the server left") // in good order
-	errExpired = fmt.Errorf("%w: it expired while it waited for a server with room: %w", messaging.ErrPermanent, context.DeadlineExceeded)
-	errBehind  = errors.New("it is behind: as much as is kept for it waits already")
+	errLeaving   = fmt.Errorf("%w: this node is closing", messaging.ErrClosed)
+	errSelf      = errors.New("it is this node")
+	errAgain     = errors.New("it is a node that is linked already")
+	errLeft      = errors.New("the server left") // in good order
+	errGivenBack = errors.New("it gave the request back")
+	errExpired   = fmt.Errorf("%w: it expired while it waited for a server with room: %w", messaging.ErrPermanent, context.DeadlineExceeded)
+	errBehind    = errors.New("it is behind: as much as is kept for it waits already")
 )
 
 // notSent is the error of a send that certainly did not happen.

@@ -93,10 +93,11 @@ func (f *fanout) fail(name string, outcome, why error) {
 	f.failed = append(f.failed, &messaging.MemberError{Member: name, Outcome: outcome, Err: why})
 }
 
-// outcomes are what completions are to be told, and links to be written, once
-// client.mu is free.
+// outcomes are what completions and callers are to be told, and links to be written,
+// once client.mu is free.
 type outcomes struct {
 	all  []outcome
+	lost []lostCall
 	link *link.Link // to be kicked
 	more []*link.Link
 }
@@ -104,6 +105,18 @@ type outcomes struct {
 type outcome struct {
 	done messaging.Completion
 	err  error
+}
+
+// lostCall is a call that was accepted and will not be answered.
+type lostCall struct {
+	c             *conn
+	replyTo, call string
+	why           error
+}
+
+// lose notes that the call of a parcel is not answered any more.
+func (o *outcomes) lose(c *conn, x *parcel, why error) {
+	o.lost = append(o.lost, lostCall{c, x.replyTo, x.call, why})
 }
 
 func (o *outcomes) add(done messaging.Completion, err error) {
@@ -131,6 +144,9 @@ func (o *outcomes) tell() {
 	}
 	for _, x := range o.all {
 		x.done.Complete(x.err)
+	}
+	for _, x := range o.lost {
+		x.c.loseReply(x.replyTo, x.call, x.why)
 	}
 }
 

@@ -202,6 +202,59 @@ func TestSentAgain(t *testing.T) {
 	}
 }
 
+// TestGivenBackCall: a call that a server gives back when nobody else is there fails at
+// once, and says whether somebody may have begun it. One that another can take does not.
+func TestGivenBackCall(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		seen, left bool
+	}{{"unseen", false, false}, {"seen", true, false}, {"another is there", false, true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			url := nodesURL(t, 2, "")
+			l := member(t, dial(t, url), "s", 8)
+			c := dial(t, url)
+			replies := listenOn(t, c, messaging.Subscription{Reply: "r", Instance: "r", Prefetch: 8})
+			r := make(result, 1)
+			call := &messaging.Message{Body: []byte("a call"), ReplyTo: replies.Address(), CorrelationID: "1", Unawaited: true}
+			if err := c.Send(within(t, limit), targetOf("work"), call, r); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.wait(within(t, limit)); err != nil {
+				t.Fatal(err)
+			}
+			var in *messaging.Delivery
+			if tt.seen {
+				in = poll(t, l)
+			}
+			var other messaging.Listener
+			if tt.left {
+				other = member(t, dial(t, url), "other", 8)
+				if err := c.(messaging.Awaiter).Await(within(t, limit), targetOf("work"), 2); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := l.Stop(within(t, limit)); err != nil {
+				t.Fatal(err)
+			}
+			if tt.seen {
+				if err := in.Settle(t.Context(), messaging.Requeue); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.left {
+				if d := poll(t, other); string(d.Body) != "a call" {
+					t.Errorf("the other got %q", d.Body)
+				}
+				return
+			}
+			lost := poll(t, replies)
+			if lost.CorrelationID != "1" || lost.Lost == nil || errors.Is(lost.Lost, messaging.ErrNoRoute) == tt.seen {
+				t.Errorf("call %q is lost: %v", lost.CorrelationID, lost.Lost)
+			}
+		})
+	}
+}
+
 // TestStuckServer: a process that is stopped takes little, and does not keep work
 // from the others.
 func TestStuckServer(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 
@@ -19,9 +18,9 @@ import (
 
 // secure is how a driver protects its links: TLS beneath ZMTP, PLAIN inside it.
 type secure struct {
-	tls      *tls.Config    // nil: none; of the dialling side, without the name to verify
-	clients  *x509.CertPool // who signs the certificates that dialling peers must show; nil: none is asked for
-	insecure bool           // neither is needed, wherever the peer is
+	tls      *tlsurl.Config        // nil: none
+	clients  func() *x509.CertPool // who signs the certificates that dialling peers must show; nil: none is asked for
+	insecure bool                  // neither is needed, wherever the peer is
 
 	verify func(tls.ConnectionState) error // of the application, of both sides; may be nil
 }
@@ -39,21 +38,14 @@ func readSecure(u *messaging.URL, base *tls.Config, r *messaging.OptionReader, i
 		s.verify = base.VerifyConnection
 	}
 	switch {
-	case ca == "" && c != nil:
-		s.clients = c.ClientCAs
+	case ca == "" && c != nil && base != nil && base.ClientCAs != nil:
+		s.clients = func() *x509.CertPool { return base.ClientCAs }
 	case ca != "" && c == nil:
 		r.Reject("ssl_client_ca_file", "needs the scheme "+schemeTLS)
-	case ca != "":
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return s, fmt.Errorf("%w: reading ssl_client_ca_file: %w", messaging.ErrInvalidURL, err)
-		}
-		s.clients = x509.NewCertPool()
-		if !s.clients.AppendCertsFromPEM(pem) {
-			return s, fmt.Errorf("%w: ssl_client_ca_file %q holds no certificate", messaging.ErrInvalidURL, ca)
-		}
+	default:
+		s.clients, err = tlsurl.ReadAuthorities("ssl_client_ca_file", ca)
 	}
-	return s, nil
+	return s, err
 }
 
 // client returns the TLS configuration for dialling a host, or nil.
@@ -61,7 +53,7 @@ func (s *secure) client(host string) *tls.Config {
 	if s.tls == nil {
 		return nil
 	}
-	return tlsurl.ForHost(s.tls, host)
+	return s.tls.ForHost(host)
 }
 
 // server returns the TLS configuration of the accepting side, or nil.
@@ -69,14 +61,22 @@ func (s *secure) server() (*tls.Config, error) {
 	if s.tls == nil {
 		return nil, nil
 	}
-	c := s.tls.Clone()
+	c := s.tls.Current()
 	if len(c.Certificates) == 0 && c.GetCertificate == nil {
 		return nil, fmt.Errorf("%w: a server of %s needs a certificate: ssl_cert_file and ssl_key_file", messaging.ErrPermanent, schemeTLS)
 	}
 	c.ServerName = ""
 	c.VerifyConnection = nil // is about servers
 	if s.clients != nil {
-		c.ClientCAs, c.ClientAuth, c.VerifyConnection = s.clients, tls.RequireAndVerifyClientCert, s.verify
+		c.ClientCAs, c.ClientAuth, c.VerifyConnection = s.clients(), tls.RequireAndVerifyClientCert, s.verify
+		if c.GetConfigForClient == nil {
+			each := c.Clone()
+			c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				now := each.Clone()
+				now.ClientCAs = s.clients() // they may have been renewed
+				return now, nil
+			}
+		}
 	}
 	return c, nil
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -129,6 +131,40 @@ func TestStrangersWithoutTLS(t *testing.T) {
 			_ = open(t, fmt.Sprintf(tt.client, address)).Connect(ctx)
 			until(t, "a line in the log with "+tt.want, func() bool { return log.has(tt.want) })
 		})
+	}
+}
+
+// TestRenewedAuthorities: who may link, and who is trusted, may change while all run.
+func TestRenewedAuthorities(t *testing.T) {
+	older, newer := tlstest.New(t), tlstest.New(t)
+	both := filepath.Join(t.TempDir(), "ca.pem")
+	trust := func(all ...*tlstest.Authority) {
+		var pem []byte
+		for _, a := range all {
+			one, err := os.ReadFile(a.File)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pem = append(pem, one...)
+		}
+		if err := os.WriteFile(both, pem, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trust(older)
+	address := freePorts(t, 1)[0]
+	url := func(a *tlstest.Authority) string {
+		return fmt.Sprintf("zmq+tls://%s/?ssl_ca_file=%s&ssl_client_ca_file=%s&ssl_cert_file=%s", address, both, both, a.Sign(t, "127.0.0.1"))
+	}
+	serveEcho(t, open(t, url(older)), "s")
+	if err := open(t, url(newer)).Connect(within(t, limit)); !errors.Is(err, messaging.ErrAuth) {
+		t.Errorf("signed by the newer: %v, want %v", err, messaging.ErrAuth)
+	}
+	trust(older, newer)
+	for name, a := range map[string]*tlstest.Authority{"older": older, "newer": newer} {
+		if _, err := whoami(t, open(t, url(a))); err != nil {
+			t.Errorf("signed by the %s, when both are trusted: %v", name, err)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // mustRead reads options of a URL whose scheme says TLS.
-func mustRead(t *testing.T, base *tls.Config, options map[string]string) *tls.Config {
+func mustRead(t *testing.T, base *tls.Config, options map[string]string) *tlsurl.Config {
 	t.Helper()
 	query := url.Values{}
 	for name, value := range options {
@@ -74,7 +74,7 @@ func TestHandshake(t *testing.T) {
 }
 
 // accepts returns what the client says of a server at 127.0.0.1.
-func accepts(t *testing.T, server, client *tls.Config) error {
+func accepts(t *testing.T, server *tls.Config, client *tlsurl.Config) error {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -98,7 +98,7 @@ func accepts(t *testing.T, server, client *tls.Config) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secure := tls.Client(c, tlsurl.ForHost(client, "127.0.0.1"))
+	secure := tls.Client(c, client.ForHost("127.0.0.1"))
 	if err = secure.HandshakeContext(t.Context()); err == nil { // a server refuses a client after that
 		if _, err = secure.Write([]byte("x")); err == nil {
 			_, err = io.ReadFull(secure, make([]byte, 1))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
-func read(t *testing.T, rawURL string, base *tls.Config) (*tls.Config, error) {
+func read(t *testing.T, rawURL string, base *tls.Config) (*tlsurl.Config, error) {
 	t.Helper()
 	u, err := messaging.ParseURL(rawURL)
 	if err != nil {
@@ -87,8 +88,8 @@ func TestRenewal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := c.Clone()
-	server.ClientAuth, server.ClientCAs, server.VerifyConnection = tls.RequireAndVerifyClientCert, c.RootCAs, nil
+	server := c.Current()
+	server.ClientAuth, server.ClientCAs, server.VerifyConnection = tls.RequireAndVerifyClientCert, server.RootCAs, nil
 	for i, want := range []string{"first", "second", "second"} {
 		switch i {
 		case 1:
@@ -98,15 +99,68 @@ func TestRenewal(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if i > 0 { // however coarse the file system's clock is
-			later := time.Now().Add(time.Duration(i) * time.Minute)
-			if err := os.Chtimes(file, later, later); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s, cl, err := handshake(t, c, server)
+		written(t, file, i)
+		s, cl, err := handshake(t, c.Current(), server)
 		if err != nil || s != want || cl != want {
 			t.Errorf("step %d: the server showed %q, the client %q, %v; want %q", i, s, cl, err, want)
+		}
+	}
+}
+
+// written makes a file newer than before, however coarse the file system's clock is.
+func written(t *testing.T, file string, step int) {
+	t.Helper()
+	later := time.Now().Add(time.Duration(step) * time.Minute)
+	if err := os.Chtimes(file, later, later); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRenewedAuthorities: who is trusted may change while the process runs, too: first both,
+// then the new one. What cannot be read changes nothing.
+func TestRenewedAuthorities(t *testing.T) {
+	for _, query := range []string{"", "&ssl_enforce_hostname_verification=false"} {
+		older, newer := tlstest.New(t), tlstest.New(t)
+		file := filepath.Join(t.TempDir(), "ca.pem")
+		write := func(step int, authorities ...*tlstest.Authority) {
+			var all []byte
+			for _, a := range authorities {
+				pem, err := os.ReadFile(a.File)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, pem...)
+			}
+			if err := os.WriteFile(file, all, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			written(t, file, step)
+		}
+		write(0, older)
+		c, err := read(t, "x+tls://h/?ssl_ca_file="+file+query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trusts := func(a *tlstest.Authority) bool {
+			server := &tls.Config{Certificates: []tls.Certificate{a.Pair(t, "127.0.0.1")}, MinVersion: tls.VersionTLS12}
+			return accepts(t, server, c) == nil
+		}
+		for step, tt := range []struct {
+			file           []*tlstest.Authority
+			oldest, newest bool
+		}{
+			{[]*tlstest.Authority{older}, true, false},
+			{[]*tlstest.Authority{older, newer}, true, true},
+			{nil, true, true}, // as it is while somebody writes
+			{[]*tlstest.Authority{newer}, false, true},
+		} {
+			write(step, tt.file...)
+			if o, n := trusts(older), trusts(newer); o != tt.oldest || n != tt.newest {
+				t.Errorf("step %d: the older is trusted: %v, the newer: %v", step, o, n)
+			}
+		}
+		if err := os.Remove(file); err != nil || trusts(older) || !trusts(newer) {
+			t.Errorf("without the file others are trusted than before, %v", err)
 		}
 	}
 }
@@ -119,12 +173,12 @@ func TestBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := c.Clone()
-	server.ClientAuth, server.ClientCAs = tls.RequireAndVerifyClientCert, c.RootCAs
-	if s, cl, err := handshake(t, tlsurl.ForHost(c, "elsewhere"), server); err != nil || s != "h" || cl != "h" {
+	server := c.Current()
+	server.ClientAuth, server.ClientCAs = tls.RequireAndVerifyClientCert, server.RootCAs
+	if s, cl, err := handshake(t, c.ForHost("elsewhere"), server); err != nil || s != "h" || cl != "h" {
 		t.Errorf("%q, %q, %v", s, cl, err)
 	}
-	if len(base.Certificates) != 1 || base.GetCertificate != nil || base.RootCAs != nil || c.MinVersion != tls.VersionTLS13 {
+	if len(base.Certificates) != 1 || base.GetCertificate != nil || base.RootCAs != nil || c.Current().MinVersion != tls.VersionTLS13 {
 		t.Errorf("the application's configuration was changed, or is not there any more")
 	}
 }

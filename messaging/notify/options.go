@@ -80,8 +80,9 @@ type ListenerOptions struct {
 	Pool string
 
 	// Tap gives this listener a queue of its own, with a copy of every notification
-	// that is sent while it is there: nothing is taken from anyone. It needs
-	// Capabilities.Taps.
+	// that is sent while it is there: nothing is taken from anyone. The queue is
+	// bounded: a listener that falls some thousands behind misses the oldest, and is
+	// not told. Who must get everything uses a Pool. It needs Capabilities.Taps.
 	Tap bool
 
 	// AllowRequeue gives back a notification whose handler returned an error, so

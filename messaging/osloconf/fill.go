@@ -134,9 +134,18 @@ func (r *reader) all(group, name string) []found {
 	return fs
 }
 
-// malformed tells of a value that is none; it is no option that holds a secret.
+// malformed tells of a value that is none.
 func (r *reader) malformed(f found, group, name, want string) {
-	r.fail(fmt.Errorf("%w: %s: [%s] %s must be %s, not %.40q", ErrInvalid, f.where, group, name, want, f.value))
+	r.fail(fmt.Errorf("%w: %s: [%s] %s must be %s, not %s", ErrInvalid, f.where, group, name, want, quoted(f.value)))
+}
+
+// quoted returns a value for an error. No option that is quoted holds a secret, but a
+// URL may stand in the wrong place.
+func quoted(value string) string {
+	if strings.Contains(value, "@") {
+		return `"***"`
+	}
+	return fmt.Sprintf("%.40q", value)
 }
 
 func (r *reader) integer(group, name string, def int) int {

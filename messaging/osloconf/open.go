@@ -73,8 +73,8 @@ func (c *Config) Notifier(publisherID string, t *messaging.Transport, log *slog.
 	for _, name := range c.Notifications.Drivers {
 		d, ok := known[name]
 		if !ok {
-			return nil, fmt.Errorf("%w: [%s] driver %q: there are messagingv2, messaging, log, noop, and routing, which needs routing_config",
-				ErrInvalid, notificationsGroup, name)
+			return nil, fmt.Errorf("%w: [%s] driver %s: there are messagingv2, messaging, log, noop, and routing, which needs routing_config",
+				ErrInvalid, notificationsGroup, quoted(name))
 		}
 		drivers = append(drivers, d)
 	}

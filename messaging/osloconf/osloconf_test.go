@@ -318,6 +318,7 @@ func TestErrors(t *testing.T) {
 		"[DEFAULT]\nrpc_response_timeout = soon":            `:2: [DEFAULT] rpc_response_timeout must be a number of seconds, not "soon"`,
 		"[DEFAULT]\nrpc_response_timeout = -1":              `rpc_response_timeout must be`,
 		"[DEFAULT]\nexecutor_thread_pool_size = 1.5":        `must be an integer`,
+		"[DEFAULT]\nrpc_ping_enabled = rabbit://u:s3cret@h": `must be true or false, not "***"`,
 		"[DEFAULT]\nrpc_ping_enabled = perhaps":             `must be true or false`,
 		"[DEFAULT]\ncontrol_exchange = $a\na = ${b}\nb=$a":  `a reference leads in a circle`,
 		"[oslo_messaging_rabbit]\nssl=1\nssl_version=TLSv1": `ssl_version must be empty`,
@@ -382,9 +383,9 @@ func TestNotifier(t *testing.T) {
 			t.Errorf("%q: logged %v, enabled %v", text, got, n.Enabled())
 		}
 	}
-	for _, text := range []string{"driver=test", "driver=routing", "driver=messagingv3"} {
+	for _, text := range []string{"driver=test", "driver=routing", "driver=messagingv3", "driver=rabbit://u:s3cret@h"} {
 		c, tr := open(text)
-		if _, err := c.Notifier("p", tr, nil); !errors.Is(err, osloconf.ErrInvalid) {
+		if _, err := c.Notifier("p", tr, nil); !errors.Is(err, osloconf.ErrInvalid) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -41,7 +41,7 @@ func TestHostilePeers(t *testing.T) {
 		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: somebody who looks around\r\n\r\n"), link.ErrProtocol},
 		{"ZMTP 2", old, link.ErrProtocol},
 		{"another mechanism", greeting("CURVE"), link.ErrMechanism},
-		{"random after the greeting", append(greeting("NULL"), random...), nil},
+		{"random after the greeting", append(greeting("NULL"), random...), link.ErrProtocol},
 		{"huge frame before the handshake", append(greeting("NULL"), longFrame(0, 1<<50)...), link.ErrProtocol},
 		{"huge command in the handshake", append(greeting("NULL"), longFrame(4, 1<<50)...), link.ErrLimit},
 		{"command of 64 GiB", append(greeting("NULL"), longFrame(4, 64<<30)...), link.ErrLimit},
