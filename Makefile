@@ -1,7 +1,7 @@
 # Every target says what it does: run `make`.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help demo test check fmt vet lint race fuzz bench rates rivals mutants versions conform brokers-up brokers-down python
+.PHONY: help demo test check fmt vet lint compile race fuzz bench rates rivals mutants versions conform brokers-up brokers-down python
 
 GO   ?= go
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
@@ -17,7 +17,9 @@ help: ## list the targets
 demo: ## show call, cast and fanout at work, without a broker
 	$(GO) run ./cmd/patchbay demo
 
-test: brokers-up python race mutants versions ## run all tests with -race, on real brokers; sets up an engine and images when missing
+test: ## run all tests with -race, on real brokers; sets up an engine and images when missing
+	@$(MAKE) --no-print-directory -j3 brokers-up python compile # side by side: each waits for downloads half of the time
+	@$(MAKE) --no-print-directory race mutants versions
 
 check: fmt vet lint test ## all that a change must pass: format, vet, lint, then the tests
 
@@ -31,8 +33,10 @@ vet: ## go vet
 lint: ## golangci-lint at the version in tools/go.mod; its first build takes some minutes
 	$(LINT) run
 
-race: ## the tests alone, with the brokers that are there; prints what each package took
-	@echo "-- building"; $(GO) test -race -run '^$$' ./... >/dev/null
+compile: ## build the tests with -race
+	@$(GO) test -race -run '^$$' ./... >/dev/null
+
+race: compile ## the tests alone, with the brokers that are there; prints what each package took
 	@set -o pipefail; $(GO) test -race -p 1 -timeout 20m ./... 2>&1 | tee .test.log; status=$$?; \
 	 echo "-- slowest packages:"; \
 	 awk '($$1 == "ok" || $$1 == "FAIL") && $$3 ~ /^[0-9.]+s$$/ { printf "%9s  %s\n", $$3, $$2 }' .test.log | sort -rn | head; \
