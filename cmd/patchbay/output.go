@@ -107,7 +107,10 @@ func printError(w io.Writer, err error) int {
 
 // redact hides what may be a password: no error of ours holds one, but a URL
 // given in the wrong place comes back in words like "unknown command". It hides
-// too much rather than too little: hosts before the last one go as well.
+// too much rather than too little: hosts before the last one go as well. A password
+// may have a blank in it where the whole URL is quoted.
 func redact(s string) string {
-	return regexp.MustCompile(`(://[^\s/:]*):(?:\S*|[^"]*)@`).ReplaceAllString(s, "$1:***@")
+	quoted := regexp.MustCompile(`("[a-zA-Z0-9+.-]*://[^\s/:"]*):(?:[^"\\]|\\.)*@`)
+	bare := regexp.MustCompile(`(://[^\s/:]*):\S*@`)
+	return bare.ReplaceAllString(quoted.ReplaceAllString(s, "$1:***@"), "$1:***@")
 }

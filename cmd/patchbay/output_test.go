@@ -62,6 +62,7 @@ func TestPrintError(t *testing.T) {
 			`"trace":["Traceback:\n","ValueError: a < b\n"]}`},
 		{"remote without a trace", rpc.NewError("", "E", ""), `{"error":"remote","message":"","class":"E","module":"","trace":[]}`},
 		{"password with a blank", errors.New(`unknown command "rabbit://ann:s3 cret@h1/" for "patchbay"`), `{"error":"error","message":"unknown command \"rabbit://ann:***@h1/\" for \"patchbay\""}`},
+		{"advice", errors.New("it is driver://host:port/, with user:password@ before"), `{"error":"error","message":"it is driver://host:port/, with user:password@ before"}`},
 		{"password", errors.New("dialing rabbit://ann:s3cret@h1,bob:s3cret@h2/: no"), `{"error":"error","message":"dialing rabbit://ann:***@h2/: no"}`},
 	}
 	for _, tt := range tests {
