@@ -73,9 +73,11 @@ func TestConformancePrivateQueues(t *testing.T) {
 }
 
 // TestConformanceSharedConnection proves that listening and sending can share a
-// connection.
+// connection: by all cases but those of what one message can hold.
 func TestConformanceSharedConnection(t *testing.T) {
-	conformance.RunWith(t, harness(t, newBroker(t), "share_connection=true"), conformance.Options{Volume: 0.1})
+	conformance.RunWith(t, harness(t, newBroker(t), "share_connection=true"), conformance.Options{
+		Volume: 0.1, Run: "^([^c]|c[^a]|call|cast_([^bhp]|be))",
+	})
 }
 
 // describes compares the documentation with a run, unless it was one of chosen
