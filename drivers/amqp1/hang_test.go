@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/amqp1"
 	"github.com/patchbay-go/patchbay/internal/mutetest"
@@ -18,13 +19,7 @@ func TestUnanswered(t *testing.T) {
 			s := mutetest.Suite{
 				Target:   b.host(t),
 				Protocol: mutetest.Protocol{Head: 8, Size: frameSize},
-				Open: func(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging.Codec, error) {
-					d, codecs, err := amqp1.Open(u, o)
-					if err == nil {
-						amqp1.Hurry(d, mutetest.Patience)
-					}
-					return d, codecs, err
-				},
+				Open:     patient(mutetest.Patience),
 				URL: func(address string) string {
 					u := parsed(t, b.url)
 					u.Host, u.RawQuery = address, url.Values{"idle_timeout": {"60"}}.Encode()
@@ -59,4 +54,15 @@ func performativeOf(frame []byte) byte {
 		return 0
 	}
 	return frame[at+2]
+}
+
+// patient opens drivers with that much patience with a broker that does not answer.
+func patient(patience time.Duration) messaging.Opener {
+	return func(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging.Codec, error) {
+		d, codecs, err := amqp1.Open(u, o)
+		if err == nil {
+			amqp1.Hurry(d, patience)
+		}
+		return d, codecs, err
+	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/patchbay-go/patchbay/drivers/rabbit"
+	"github.com/patchbay-go/patchbay/internal/mutetest"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -59,19 +59,7 @@ func TestAlarmIsNoSilence(t *testing.T) {
 // dialPatient is dialURL with that much patience.
 func dialPatient(tb testing.TB, url string, patience time.Duration) messaging.Conn {
 	tb.Helper()
-	u, err := messaging.ParseURL(url)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	d, _, err := rabbit.Open(u, (*messaging.Options)(nil).WithDefaults())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	rabbit.Hurry(d, patience)
-	h := u.Hosts[0]
-	c, err := d.Dial(within(tb, limit), messaging.Endpoint{Host: h.HostPort(), Name: tb.Name(), Credentials: func(context.Context) (messaging.Credentials, error) {
-		return messaging.Credentials{Username: h.Username, Password: h.Password}, nil
-	}})
+	c, err := mutetest.Dial(within(tb, limit), patient(patience), url)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/rabbit"
 	"github.com/patchbay-go/patchbay/internal/mutetest"
@@ -22,14 +23,8 @@ func TestUnanswered(t *testing.T) {
 	s := mutetest.Suite{
 		Target:   at.Host,
 		Protocol: mutetest.Protocol{Head: 7, Size: frameSize},
-		Open: func(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging.Codec, error) {
-			d, codecs, err := rabbit.Open(u, o)
-			if err == nil {
-				rabbit.Hurry(d, mutetest.Patience)
-			}
-			return d, codecs, err
-		},
-		URL: func(address string) string { return strings.Replace(b.url, at.Host, address, 1) },
+		Open:     patient(mutetest.Patience),
+		URL:      func(address string) string { return strings.Replace(b.url, at.Host, address, 1) },
 	}
 	for what, name := range map[uint32]string{
 		10<<16 | 30: "connection.tune", 10<<16 | 41: "connection.open-ok", 10<<16 | 51: "connection.close-ok",
@@ -50,4 +45,15 @@ func frameSize(head []byte) (int, error) {
 		return 8, nil
 	}
 	return 7 + int(binary.BigEndian.Uint32(head[3:])) + 1, nil
+}
+
+// patient opens drivers with that much patience with a broker that does not answer.
+func patient(patience time.Duration) messaging.Opener {
+	return func(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging.Codec, error) {
+		d, codecs, err := rabbit.Open(u, o)
+		if err == nil {
+			rabbit.Hurry(d, patience)
+		}
+		return d, codecs, err
+	}
 }

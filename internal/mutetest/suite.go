@@ -84,6 +84,22 @@ func (t *trial) open() *messaging.Transport {
 	return tr
 }
 
+// Dial makes a connection to the first host of a transport URL.
+func Dial(ctx context.Context, open messaging.Opener, address string) (messaging.Conn, error) {
+	u, err := messaging.ParseURL(address)
+	if err != nil {
+		return nil, err
+	}
+	d, _, err := open(u, (*messaging.Options)(nil).WithDefaults())
+	if err != nil {
+		return nil, err
+	}
+	host := u.Hosts[0]
+	return d.Dial(ctx, messaging.Endpoint{Host: host.HostPort(), Name: "mutetest", Credentials: func(context.Context) (messaging.Credentials, error) {
+		return messaging.Credentials{Username: host.Username, Password: host.Password}, nil
+	}})
+}
+
 func (t *trial) url() *messaging.URL {
 	t.Helper()
 	u, err := messaging.ParseURL(t.s.URL(t.proxy.Addr))
@@ -180,10 +196,6 @@ func (r result) Complete(err error) { r <- err }
 // conn is about what the contract of a driver says of a connection: nobody waits for
 // ever, whatever his ctx.
 func (t *trial) conn() {
-	d, _, err := t.s.Open(t.url(), (*messaging.Options)(nil).WithDefaults())
-	if err != nil {
-		t.Fatal(err)
-	}
 	var c messaging.Conn
 	var l messaging.Listener
 	var got *messaging.Delivery
@@ -201,11 +213,7 @@ func (t *trial) conn() {
 		}
 	}
 	t.eventually("with a good broker", func(ctx context.Context) (err error) { // a busy machine may be late with an answer
-		host := t.url().Hosts[0]
-		c, err = d.Dial(ctx, messaging.Endpoint{Host: host.HostPort(), Name: t.Name(), Credentials: func(context.Context) (messaging.Credentials, error) {
-			return messaging.Credentials{Username: host.Username, Password: host.Password}, nil
-		}})
-		if err != nil {
+		if c, err = Dial(ctx, t.s.Open, t.s.URL(t.proxy.Addr)); err != nil {
 			return err
 		}
 		if l, err = c.Listen(ctx, listens(a, other)); err == nil {
