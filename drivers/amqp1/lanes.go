@@ -22,8 +22,9 @@ type lanes struct {
 
 	mu    sync.Mutex // protects what follows
 	all   map[string]*lane
-	clock uint64 // counts uses
-	over  error  // no link gets credit any more; nil: it does
+	clock uint64    // counts uses
+	over  error     // no link gets credit any more; nil: it does
+	ended []*sender // links whose end the library may not have answered yet
 
 	turn    chan struct{} // whose it is uses session
 	session *amqp.Session // nil: none was opened yet
@@ -109,6 +110,28 @@ func (s *lanes) dismissed() error {
 	return s.over
 }
 
+// part notes that a link has ended.
+func (s *lanes) part(l *sender) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = append(s.ended, l)
+}
+
+// settleEnds returns when the library has answered the end of each link: it gives
+// the handle of one that the peer detached to the next link before it has said that
+// it is free, and a broker may end the connection for that. The turn is ours.
+func (s *lanes) settleEnds() {
+	s.mu.Lock()
+	ended := s.ended
+	s.ended = nil
+	s.mu.Unlock()
+	for _, l := range ended {
+		if l.lib != nil { // else it was never attached, and is answered
+			_ = s.c.Answer("detaching a link", func() error { return l.lib.Close(s.c.Context()) })
+		}
+	}
+}
+
 // inSession calls f with the session, and once more with another if the peer
 // ended it.
 func (s *lanes) inSession(f func(*amqp.Session) error) error {
@@ -118,6 +141,7 @@ func (s *lanes) inSession(f func(*amqp.Session) error) error {
 	case <-s.c.Done():
 		return s.c.Lost()
 	}
+	s.settleEnds()
 	for again := true; ; again = false {
 		if s.session == nil {
 			session, err := s.c.newSession()

@@ -15,8 +15,8 @@ import (
 type sender struct {
 	c      *conn
 	lane   *lane
-	lib    *amqp.Sender
-	credit gate.Gate // nobody leaves it: it is open for as many as the peer has allowed in all
+	lib    *amqp.Sender // whose it is attaches has it: lanes.turn
+	credit gate.Gate    // nobody leaves it: it is open for as many as the peer has allowed in all
 
 	// Valid once it is attached.
 	session *session
@@ -60,6 +60,7 @@ func (l *sender) block(blocked bool) { l.credit.Block(blocked) }
 // ended tells all that wait for an outcome that it is unknown, unless not a byte of
 // them was written.
 func (l *sender) ended(reason error) {
+	l.c.lanes.part(l)
 	reason = l.c.told(reason)
 	s := l.session
 	s.mu.Lock()
