@@ -71,7 +71,9 @@ func newConn(ctx context.Context, d *driver, p *profile, host string, under *fra
 	return c
 }
 
-// prepare finds out what the peer can do.
+// prepare finds out what the peer can do. The session that it asks over is kept for
+// sending: RabbitMQ 4.0 may overlook one that is begun on the number of one which
+// has just ended.
 func (c *conn) prepare(ctx context.Context, version string) error {
 	c.caps = c.p.capabilities(version)
 	return c.Await(ctx, func() error {
@@ -79,10 +81,11 @@ func (c *conn) prepare(ctx context.Context, version string) error {
 		if err != nil {
 			return err
 		}
-		defer c.retire(s.Close)
+		c.lanes.session = s // nobody sends yet
 		if c.p.absent != "" {
-			switch _, err := c.newSender(s, c.p.absent+"."+rand.Text(), nil); {
+			switch sender, err := c.newSender(s, c.p.absent+"."+rand.Text(), nil); {
 			case err == nil:
+				c.retire(sender.Close)
 				c.caps.Mandatory = false
 			case !notFound(err, c.p.absent):
 				return err
@@ -109,6 +112,7 @@ func (c *conn) measure(s *amqp.Session) error {
 	if err != nil {
 		return err
 	}
+	defer c.retire(sender.Close)
 	if n := sender.MaxMessageSize(); n < 1<<40 { // else it means none
 		c.caps.MaxMessage = int64(n)
 	}
