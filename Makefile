@@ -1,7 +1,7 @@
 # Every target says what it does: run `make`.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help demo test check fmt vet lint compile race fuzz bench rates rivals mutants versions conform brokers-up brokers-down python
+.PHONY: help demo test check fmt vet lint machine compile race fuzz bench rates rivals mutants versions conform brokers-up brokers-down python
 
 GO   ?= go
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
@@ -18,7 +18,7 @@ demo: ## show call, cast and fanout at work, without a broker
 	$(GO) run ./cmd/patchbay demo
 
 test: ## run all tests with -race, on real brokers; sets up an engine and images when missing
-	@$(MAKE) --no-print-directory -j3 brokers-up python compile # side by side: each waits for downloads half of the time
+	@$(MAKE) --no-print-directory -j2 machine compile # side by side: the first waits for downloads half of the time
 	@$(MAKE) --no-print-directory race mutants versions
 
 check: fmt vet lint test ## all that a change must pass: format, vet, lint, then the tests
@@ -32,6 +32,10 @@ vet: ## go vet
 
 lint: ## golangci-lint at the version in tools/go.mod; its first build takes some minutes
 	$(LINT) run
+
+machine: ## set up what the tests need: brokers-up, then python, since both may install packages
+	@$(MAKE) --no-print-directory brokers-up
+	@$(MAKE) --no-print-directory python
 
 compile: ## build the tests with -race
 	@$(GO) test -race -run '^$$' ./... >/dev/null

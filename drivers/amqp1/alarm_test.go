@@ -15,7 +15,7 @@ func TestAlarmIsNoSilence(t *testing.T) {
 	const patience = 200 * time.Millisecond
 	b := newRabbitMQ(t, "4.3")
 	a := topic()
-	c, in := dialPatient(t, b.URL(""), patience), dialPatient(t, b.URL(""), patience)
+	c, in := mutetest.Conn(t, patient(patience), b.URL("")), mutetest.Conn(t, patient(patience), b.URL(""))
 	r := make(result, 1)
 	if err := c.Send(within(t, limit), a, body("0"), r); err != nil {
 		t.Fatal(err)
@@ -60,21 +60,4 @@ func TestAlarmIsNoSilence(t *testing.T) {
 			t.Errorf("outcome %v", err)
 		}
 	}
-}
-
-// dialPatient is dialURL with that much patience.
-func dialPatient(tb testing.TB, url string, patience time.Duration) messaging.Conn {
-	tb.Helper()
-	c, err := mutetest.Dial(within(tb, limit), patient(patience), url)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		if err := c.Close(ctx); err != nil {
-			tb.Errorf("Close = %v", err)
-		}
-	})
-	return c
 }

@@ -15,7 +15,7 @@ import (
 type sender struct {
 	c      *conn
 	lane   *lane
-	lib    *amqp.Sender // whose it is attaches has it: lanes.turn
+	lib    *amqp.Sender // set under lanes.turn, before the lane has the link; nil: it was refused
 	credit gate.Gate    // nobody leaves it: it is open for as many as the peer has allowed in all
 
 	// Valid once it is attached.

@@ -16,7 +16,7 @@ func TestAlarmIsNoSilence(t *testing.T) {
 	const patience = 200 * time.Millisecond
 	b := newBroker(t)
 	a := topic()
-	c := dialPatient(t, b.URL(""), patience)
+	c := mutetest.Conn(t, patient(patience), b.URL(""))
 	r := make(result, 1)
 	if err := c.Send(within(t, limit), a, text("0"), r); err != nil {
 		t.Fatal(err)
@@ -54,21 +54,4 @@ func TestAlarmIsNoSilence(t *testing.T) {
 			t.Errorf("outcome %v", err)
 		}
 	}
-}
-
-// dialPatient is dialURL with that much patience.
-func dialPatient(tb testing.TB, url string, patience time.Duration) messaging.Conn {
-	tb.Helper()
-	c, err := mutetest.Dial(within(tb, limit), patient(patience), url)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		if err := c.Close(ctx); err != nil {
-			tb.Errorf("Close = %v", err)
-		}
-	})
-	return c
 }

@@ -100,6 +100,25 @@ func Dial(ctx context.Context, open messaging.Opener, address string) (messaging
 	}})
 }
 
+// Conn is Dial for a test, which closes the connection.
+func Conn(tb testing.TB, open messaging.Opener, address string) messaging.Conn {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	c, err := Dial(ctx, open, address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		if err := c.Close(ctx); err != nil {
+			tb.Errorf("Close = %v", err)
+		}
+	})
+	return c
+}
+
 func (t *trial) url() *messaging.URL {
 	t.Helper()
 	u, err := messaging.ParseURL(t.s.URL(t.proxy.Addr))
