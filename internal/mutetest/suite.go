@@ -103,14 +103,14 @@ func Dial(ctx context.Context, open messaging.Opener, address string) (messaging
 // Conn is Dial for a test, which closes the connection.
 func Conn(tb testing.TB, open messaging.Opener, address string) messaging.Conn {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(tb.Context(), limit)
 	defer cancel()
 	c, err := Dial(ctx, open, address)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), limit)
 		defer cancel()
 		if err := c.Close(ctx); err != nil {
 			tb.Errorf("Close = %v", err)
