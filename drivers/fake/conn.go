@@ -32,6 +32,7 @@ type conn struct {
 
 	state atomic.Uint32 // written under mu
 	done  chan struct{}
+	route atomic.Pointer[route] // of the message sent last
 
 	mu        sync.Mutex // guards the following; taken before all locks of the topology
 	err       error      // why it ended
@@ -73,7 +74,7 @@ func (c *conn) Send(ctx context.Context, to messaging.Address, m *messaging.Mess
 			return err
 		}
 	}
-	outcome := c.broker.topology.publish(to, m)
+	outcome := c.broker.topology.publish(to, m, &c.route)
 	if done != nil {
 		done.Complete(outcome)
 	}
@@ -110,9 +111,9 @@ func (c *conn) hold(s state, to messaging.Address, m *messaging.Message, done me
 	switch {
 	case s&frozen != 0:
 		own := cloneMessage(m)
-		p.run = func() error { return c.broker.topology.publish(to, &own) }
+		p.run = func() error { return c.broker.topology.publish(to, &own, &c.route) }
 	case s&holding != 0:
-		p.outcome = c.broker.topology.publish(to, m)
+		p.outcome = c.broker.topology.publish(to, m, &c.route)
 	default:
 		return false
 	}

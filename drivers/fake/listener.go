@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -15,13 +16,13 @@ type listener struct {
 	sub       messaging.Subscription
 	consumers []*consumer // fixed once subscribed
 	ended     chan struct{}
-	wake      chan struct{} // holds a token when a poller should look again
+	wake      chan struct{}         // holds a token when a poller should look again
+	gone      atomic.Pointer[error] // why nothing can be settled any more
 
 	mu      sync.Mutex // guards the following; no lock is taken under it
 	ready   fifo[prefetched]
 	handing bool  // hand is at work: Poll waits, so that the order remains
 	err     error // why Poll returns nothing any more
-	gone    error // why nothing can be settled any more
 }
 
 // prefetched is a delivery that nobody has polled yet.
@@ -79,34 +80,31 @@ func (l *listener) take() (*messaging.Delivery, error) {
 	return p.delivery, nil
 }
 
-// push adds a delivery, and reports whether hand is to be called. After the end it
-// is dropped here: the message is still unsettled, and goes back with the others.
-func (l *listener) push(p prefetched) bool {
+// push adds a delivery, or reports that it is to be handed over instead. After the
+// end it is dropped here: the message is still unsettled, and goes back with the
+// others.
+func (l *listener) push(p prefetched) (hand bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err != nil {
-		return false
-	}
-	l.ready.push(p)
 	switch {
-	case l.handing:
+	case l.err != nil:
 		return false
-	case l.sub.Deliver != nil && l.ready.len() == 1:
+	case l.sub.Deliver != nil && !l.handing && l.ready.len() == 0:
 		l.handing = true
 		return true
 	}
-	l.signal()
+	l.ready.push(p)
+	if !l.handing {
+		l.signal()
+	}
 	return false
 }
 
-// hand offers to Deliver what is ready, in its order, and leaves the rest to Poll
-// when it is refused. No lock that settling takes is held.
-func (l *listener) hand() {
-	for {
-		p, ok := l.next()
+// hand offers p to Deliver, and then what became ready meanwhile, in its order; it
+// leaves the rest to Poll when one is refused. No lock that settling takes is held.
+func (l *listener) hand(p prefetched) {
+	for ok := true; ok; p, ok = l.next() {
 		switch {
-		case !ok:
-			return
 		case l.sub.Deliver(p.delivery):
 		case l.refused(p):
 			return
@@ -195,13 +193,7 @@ func (l *listener) abandon(reason error) {
 // false if that was done before: then the private queues, too, were deleted, or
 // were left behind by a lost connection and expire.
 func (l *listener) free(reason error) bool {
-	l.mu.Lock()
-	again := l.gone != nil
-	if !again {
-		l.gone = reason
-	}
-	l.mu.Unlock()
-	if again {
+	if !l.gone.CompareAndSwap(nil, &reason) {
 		return false
 	}
 	for _, c := range l.consumers {
@@ -252,8 +244,8 @@ func (c *consumer) deliver(it *item, left time.Duration) {
 	d.Count = it.count
 	d.Redelivered = it.redelivered
 	d.Tag = c.unsettled.add(it)
-	if c.listener.push(prefetched{delivery: d, from: c}) {
-		c.queue.hand = append(c.queue.hand, c.listener)
+	if p := (prefetched{delivery: d, from: c}); c.listener.push(p) {
+		c.queue.hand = append(c.queue.hand, p)
 	}
 }
 
@@ -274,11 +266,8 @@ type delivery struct {
 func (d *delivery) Settle(_ context.Context, _ *messaging.Delivery, o messaging.Outcome) error {
 	c := d.from
 	l := c.listener
-	l.mu.Lock()
-	gone := l.gone
-	l.mu.Unlock()
-	if gone != nil {
-		return gone
+	if gone := l.gone.Load(); gone != nil {
+		return *gone
 	}
 	tag := d.Tag
 	if l.conn.state.Load()&frozen == 0 || !l.conn.holdSettle(func() { c.settle(tag, o) }) {

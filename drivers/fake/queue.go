@@ -14,9 +14,9 @@ import (
 type item struct {
 	to          messaging.Address
 	message     messaging.Message
-	expires     time.Time // zero: never
-	seq         uint64    // its place among those of its priority
-	count       int       // earlier deliveries
+	expires     time.Duration // on the queue's clock; 0: never
+	seq         uint64        // its place among those of its priority
+	count       int           // earlier deliveries
 	redelivered bool
 }
 
@@ -45,6 +45,7 @@ type queue struct {
 	name    string
 	private bool // of one listener: transient, and expires without it
 	expiry  time.Duration
+	born    time.Time // when its clock began: to read what passed since is half as dear as the time
 	dead    *deadLetters
 
 	mu          sync.Mutex // guards the following; a listener's lock may be taken under it
@@ -56,7 +57,7 @@ type queue struct {
 	unusedSince time.Time // while there is no consumer
 	free        []*item
 	spare       []*delivery
-	hand        []*listener // whose hand is to be called without the lock
+	hand        []prefetched // to be handed over without the lock
 }
 
 // unlock ends what may have delivered something.
@@ -65,13 +66,13 @@ func (q *queue) unlock() {
 		q.mu.Unlock()
 		return
 	}
-	var room [4]*listener
-	ls := append(room[:0], q.hand...)
+	var room [4]prefetched
+	ps := append(room[:0], q.hand...)
 	clear(q.hand)
 	q.hand = q.hand[:0]
 	q.mu.Unlock()
-	for _, l := range ls {
-		l.hand()
+	for _, p := range ps {
+		p.from.listener.hand(p)
 	}
 }
 
@@ -102,7 +103,7 @@ func (q *queue) publish(to messaging.Address, m *messaging.Message) (took bool, 
 	it.message.Headers = append(headers[:0], m.Headers...)
 	it.message.Priority = min(m.Priority, 9)
 	if m.TTL != 0 {
-		it.expires = time.Now().Add(m.TTL)
+		it.expires = max(time.Since(q.born)+m.TTL, 1)
 	}
 	q.seq++
 	if len(q.waiting) == 0 && m.TTL >= 0 {
@@ -138,7 +139,7 @@ func (q *queue) pump() {
 			return
 		}
 		it := heap.Pop(&q.waiting).(*item)
-		left, ok := it.timeLeft()
+		left, ok := q.timeLeft(it)
 		if !ok {
 			q.recycle(it)
 			continue
@@ -160,13 +161,13 @@ func (q *queue) turn() *consumer {
 	return nil
 }
 
-// timeLeft returns the rest of the message's life, 0 for ever, and whether it
-// is alive.
-func (it *item) timeLeft() (time.Duration, bool) {
-	if it.expires.IsZero() {
+// timeLeft returns the rest of a message's life, 0 for ever, and whether it is
+// alive.
+func (q *queue) timeLeft(it *item) (time.Duration, bool) {
+	if it.expires == 0 {
 		return 0, true
 	}
-	left := time.Until(it.expires)
+	left := it.expires - time.Since(q.born)
 	return left, left > 0
 }
 

@@ -53,6 +53,25 @@ func TestFanoutReachesEachInstance(t *testing.T) {
 	}
 }
 
+// A sender that always sends to one address finds who comes, and who goes.
+func TestRouteFollowsListeners(t *testing.T) {
+	b := fake.New(nil)
+	c := dial(t, b)
+	mandatory := messaging.Message{Mandatory: true}
+	wantErr(t, send(t, c, reply, mandatory), messaging.ErrNoRoute)
+	for range 2 {
+		l := listen(t, b, messaging.Subscription{Reply: reply.Direct})
+		if err := send(t, c, reply, mandatory); err != nil {
+			t.Fatal(err)
+		}
+		poll(t, l)
+		if err := l.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, send(t, c, reply, mandatory), messaging.ErrNoRoute)
+	}
+}
+
 func TestGroupsShareAndOthersGetTheirOwn(t *testing.T) {
 	b := fake.New(nil)
 	warn := messaging.Address{Kind: messaging.KindNotify, Topic: "notifications.warn"}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -19,7 +20,15 @@ type topology struct {
 
 	mu       sync.RWMutex // guards the following; taken before the locks of queues
 	queues   map[string]*queue
-	bindings map[messaging.Address][]*queue
+	bindings map[messaging.Address]*route
+}
+
+// route is where messages for an address go. It does not change: another takes its
+// place.
+type route struct {
+	to     messaging.Address
+	queues []*queue
+	stale  atomic.Bool // another took its place
 }
 
 func newTopology(limit int, expiry time.Duration) *topology {
@@ -27,27 +36,59 @@ func newTopology(limit int, expiry time.Duration) *topology {
 		limit: limit, expiry: expiry,
 		dead:     &deadLetters{},
 		queues:   map[string]*queue{},
-		bindings: map[messaging.Address][]*queue{},
+		bindings: map[messaging.Address]*route{},
 	}
 }
 
-// publish routes a copy of m and returns its outcome.
-func (t *topology) publish(to messaging.Address, m *messaging.Message) error {
+// publish routes a copy of m and returns its outcome. last is the route of the
+// sender's message before, which most take again.
+func (t *topology) publish(to messaging.Address, m *messaging.Message, last *atomic.Pointer[route]) error {
 	if m.Ensure {
 		t.ensure(to)
 	}
-	t.mu.RLock()
-	defer t.mu.RUnlock()
+	r := last.Load()
+	if r == nil || r.stale.Load() || r.to != to {
+		r = t.route(to)
+		last.Store(r)
+	}
 	routed := false
-	for _, q := range t.bindings[to] {
-		took, err := q.publish(to, m)
-		if err != nil {
-			return err
+	if r != nil {
+		for _, q := range r.queues {
+			took, err := q.publish(to, m)
+			if err != nil {
+				return err
+			}
+			routed = routed || took
 		}
-		routed = routed || took
 	}
 	if !routed && m.Mandatory && !to.Fanout {
 		return messaging.ErrNoRoute
+	}
+	return nil
+}
+
+// route returns the route to an address, or nil.
+func (t *topology) route(to messaging.Address) *route {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.bindings[to]
+}
+
+// rebind replaces the route to an address; without queues there is none. mu is held.
+func (t *topology) rebind(to messaging.Address, queues []*queue) {
+	if old := t.bindings[to]; old != nil {
+		old.stale.Store(true)
+	}
+	delete(t.bindings, to)
+	if len(queues) > 0 {
+		t.bindings[to] = &route{to: to, queues: queues}
+	}
+}
+
+// bound returns a copy of the queues that are bound to an address. mu is held.
+func (t *topology) bound(to messaging.Address) []*queue {
+	if r := t.bindings[to]; r != nil {
+		return slices.Clone(r.queues)
 	}
 	return nil
 }
@@ -107,12 +148,13 @@ func (l *listener) consume(q *queue, source int) {
 func (t *topology) declare(name string, private bool, at ...messaging.Address) *queue {
 	q, ok := t.queues[name]
 	if !ok {
-		q = &queue{name: name, private: private, limit: t.limit, expiry: t.expiry, dead: t.dead, unusedSince: time.Now()}
+		now := time.Now()
+		q = &queue{name: name, private: private, limit: t.limit, expiry: t.expiry, dead: t.dead, born: now, unusedSince: now}
 		t.queues[name] = q
 	}
 	for _, a := range at {
-		if !slices.Contains(t.bindings[a], q) {
-			t.bindings[a] = append(t.bindings[a], q)
+		if qs := t.bound(a); !slices.Contains(qs, q) {
+			t.rebind(a, append(qs, q))
 		}
 	}
 	return q
@@ -144,10 +186,9 @@ func (t *topology) remove(q *queue) {
 		return
 	}
 	delete(t.queues, q.name)
-	for a, qs := range t.bindings {
-		qs = slices.DeleteFunc(qs, func(other *queue) bool { return other == q })
-		if t.bindings[a] = qs; len(qs) == 0 {
-			delete(t.bindings, a)
+	for _, r := range t.bindings {
+		if i := slices.Index(r.queues, q); i >= 0 {
+			t.rebind(r.to, slices.Delete(t.bound(r.to), i, i+1))
 		}
 	}
 }
