@@ -230,15 +230,35 @@ func (t *Transport) StartReply(ctx context.Context, in *Incoming, e *Envelope, c
 	if e.ID == "" && e.Final && len(in.CallID) <= idLength {
 		e.ID = in.CallID
 	}
-	w := t.waiter(to)
-	w.then = c
+	p := t.passing.Get().(*passing)
+	p.sending, p.to, p.then = sending{t: t}, to, c
 	o := SendOptions{Codec: in.codec, Mandatory: in.from.caps.Mandatory, unawaited: true}
-	if err := t.dispatch(ctx, to, e, &o, w, &w.sending, new(int), false); err != nil {
-		w.then = nil
-		t.waiters.Put(w)
+	if err := t.dispatch(ctx, to, e, &o, p, &p.sending, new(int), false); err != nil {
+		p.free()
 		return err
 	}
 	return nil
+}
+
+// passing is the Completion of StartReply: it passes the outcome on. It is pooled.
+type passing struct {
+	sending
+	to   Address
+	then Completion
+}
+
+// Complete implements Completion.
+func (p *passing) Complete(err error) {
+	p.settle(p.to, err)
+	then, err := p.then, p.t.replied(p.to, err)
+	p.free()
+	then.Complete(err)
+}
+
+func (p *passing) free() {
+	t := p.t
+	*p = passing{}
+	t.passing.Put(p)
 }
 
 // replyAddress makes e a reply to in, and returns where it goes.

@@ -74,7 +74,6 @@ func (t *Transport) request(ctx context.Context, to Address, e *Envelope, o *Sen
 	defer c.release()
 	defer t.calls.remove(c)
 	e.CallID, e.ReplyTo = c.id, reply
-	c.refs.Add(1) // the driver's
 	if err := t.dispatch(ctx, to, e, o, c, &c.sending, tries, true); err != nil {
 		c.refs.Add(-1)
 		return nil, err
@@ -87,31 +86,37 @@ func (t *Transport) request(ctx context.Context, to Address, e *Envelope, o *Sen
 }
 
 // call is one call that waits, and the Completion of its request. It is
-// pooled: the caller and the driver each hold a reference.
+// used again: the caller and the driver each hold a reference.
 type call struct {
 	sending
 	to     Address
 	id     string
 	reply  string     // the address it waits at
-	events chan event // replies, failures and heartbeats
+	events chan event // replies, failures, heartbeats, and what alarm tells
 	beat   *Incoming  // the last heartbeat; the caller's own
 	ended  bool       // a reply came, which took it out of its shard; the caller's own
-	shard  *callShard // which it waits in
+	shard  *callShard // which it waits in; always the same
 	refs   atomic.Int32
 	alarm  alarm
 }
 
-// event is one of what may happen to a call: a reply, a failure, a heartbeat.
+// event is one of what may happen to a wait: a reply, a failure, a heartbeat, or
+// that the alarm rang. An outcome is one without any of these, or an error.
 type event struct {
 	reply *Incoming
 	err   error
 	beat  *Incoming
+	rang  bool
 }
 
-// tell adds an event. The channel has room for everything that ends a call; a
-// heartbeat is told only while nothing else is, so that it takes no such room.
+// callEvents is how many events a call has room for: two heartbeats, two rings of its
+// alarm, an old one and its own, and what ends it.
+const callEvents = 5
+
+// tell adds an event. Heartbeats, of which one at a time is told, leave room for what
+// ends the call.
 func (c *call) tell(e event) {
-	if e.beat != nil && len(c.events) > 0 {
+	if e.beat != nil && len(c.events) > 1 {
 		return
 	}
 	select {
@@ -138,7 +143,7 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, erro
 		defer timer.Stop()
 		silence = timer.C
 	}
-	done, rang := c.alarm.set(ctx)
+	done := c.alarm.set(ctx, c.events)
 	for {
 		select {
 		case ev := <-c.events:
@@ -148,6 +153,10 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, erro
 				return ev.reply, nil
 			case ev.err != nil:
 				return nil, ev.err
+			case ev.rang:
+				if c.alarm.isOver() {
+					return nil, gaveUpCall(ctx)
+				}
 			case timer != nil:
 				timer.Reset(monitor)
 				c.beat = ev.beat
@@ -156,10 +165,6 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, erro
 			return nil, fmt.Errorf("%w: no heartbeat for %v", ErrServerLost, monitor)
 		case <-done:
 			return nil, gaveUpCall(ctx)
-		case <-rang:
-			if c.alarm.isOver() {
-				return nil, gaveUpCall(ctx)
-			}
 		}
 	}
 }
@@ -188,9 +193,13 @@ func (c *call) release() {
 		}
 		break
 	}
-	table := c.t.calls
-	*c = call{events: c.events, alarm: c.alarm}
-	table.pool.Put(c)
+	s := c.shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*c = call{shard: s, events: c.events, alarm: c.alarm}
+	if !s.free.put(c) {
+		c.alarm.stop()
+	}
 }
 
 // callTable matches replies to the calls that wait. It is sharded, since every
@@ -198,7 +207,6 @@ func (c *call) release() {
 type callTable struct {
 	t       *Transport
 	shards  [16]callShard
-	pool    sync.Pool              // *call
 	stream  atomic.Pointer[Stream] // of replies; nil until the first call; written under mu
 	mu      sync.Mutex
 	opening chan struct{} // closed when the opening under way has ended
@@ -209,11 +217,11 @@ type callShard struct {
 	mu      sync.Mutex
 	calls   map[string]*call  // that wait here
 	watched map[string]*Watch // that are handled here
+	free    freelist[*call]
 }
 
 func newCallTable(t *Transport) *callTable {
 	r := &callTable{t: t}
-	r.pool.New = func() any { return &call{events: make(chan event, 4)} }
 	for i := range r.shards {
 		r.shards[i] = callShard{calls: make(map[string]*call), watched: make(map[string]*Watch)}
 	}
@@ -227,27 +235,30 @@ func (r *callTable) shard(id string) *callShard {
 // add enters a call under its message's id, or under another if a call with
 // that id waits already.
 func (r *callTable) add(to Address, id, reply string) *call {
-	c := r.pool.Get().(*call)
-	c.sending = sending{t: r.t}
-	c.to, c.id, c.reply = to, id, reply
-	c.refs.Store(1)
-	for !r.enter(c) {
-		c.id = r.t.ids.next()
-	}
 	r.t.count.calls.Add(1)
-	return c
+	for {
+		if c := r.shard(id).add(to, id, reply); c != nil {
+			c.sending.t = r.t
+			return c
+		}
+		id = r.t.ids.next()
+	}
 }
 
-func (r *callTable) enter(c *call) bool {
-	s := r.shard(c.id)
-	c.shard = s
+func (s *callShard) add(to Address, id, reply string) *call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, taken := s.calls[c.id]; taken {
-		return false
+	if _, taken := s.calls[id]; taken {
+		return nil
 	}
-	s.calls[c.id] = c
-	return true
+	c, ok := s.free.get()
+	if !ok {
+		c = &call{shard: s, events: make(chan event, callEvents)}
+	}
+	c.to, c.id, c.reply = to, id, reply
+	c.refs.Store(2)
+	s.calls[id] = c
+	return c
 }
 
 func (r *callTable) remove(c *call) {

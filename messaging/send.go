@@ -36,7 +36,7 @@ func (t *Transport) Send(ctx context.Context, to Address, e *Envelope, o *SendOp
 	for {
 		w := t.waiter(to)
 		if err := t.dispatch(ctx, to, e, o, w, &w.sending, &tries, false); err != nil {
-			t.waiters.Put(w)
+			w.free()
 			return err
 		}
 		err := w.wait(ctx)
@@ -222,67 +222,83 @@ func (s *sending) settle(to Address, err error) {
 	}
 }
 
-// waiter is the pooled Completion of Send and of StartReply.
+// waiter is the Completion of Send. It is used again.
 type waiter struct {
 	sending
 	to     Address
-	then   Completion   // told instead of who waits; nil: somebody waits
-	result chan error   // of capacity 1
+	events chan event   // the outcome, and what alarm tells
 	state  atomic.Int32 // 0: pending, 1: completed, 2: abandoned
 	alarm  alarm
 }
 
 func (t *Transport) waiter(to Address) *waiter {
-	w := t.waiters.Get().(*waiter)
+	t.waiting.Lock()
+	w, ok := t.waiters.get()
+	t.waiting.Unlock()
+	if !ok {
+		// Complete never waits: at most two rings, an old one and one of the present
+		// wait, are told before the outcome.
+		w = &waiter{events: make(chan event, 3)}
+	}
 	w.sending = sending{t: t}
 	w.to = to
 	w.state.Store(0)
 	return w
 }
 
+// free makes w ready for another send. Nobody else holds it.
+func (w *waiter) free() {
+	t := w.t
+	t.waiting.Lock()
+	defer t.waiting.Unlock()
+	if !t.waiters.put(w) {
+		w.alarm.stop()
+	}
+}
+
 // Complete implements Completion.
 func (w *waiter) Complete(err error) {
 	w.settle(w.to, err)
-	if then := w.then; then != nil {
-		t, err := w.t, w.t.replied(w.to, err)
-		w.then = nil
-		t.waiters.Put(w)
-		then.Complete(err)
-		return
-	}
 	if w.state.CompareAndSwap(0, 1) {
-		w.result <- err
+		w.events <- event{err: err}
 		return
 	}
-	w.t.waiters.Put(w) // abandoned: nobody else holds it
+	w.free() // abandoned
 }
 
 // wait returns the outcome, and gives w back.
 func (w *waiter) wait(ctx context.Context) error {
-	select {
-	case err := <-w.result: // told already: no need to make ctx's channel
-		w.t.waiters.Put(w)
-		return err
-	default:
+	for len(w.events) > 0 { // told already, perhaps: no need to make ctx's channel
+		if ev := <-w.events; !ev.rang {
+			return w.told(ev)
+		}
 	}
-	done, rang := w.alarm.set(ctx)
+	done := w.alarm.set(ctx, w.events)
 	for waiting := true; waiting; {
 		select {
-		case err := <-w.result:
-			w.t.waiters.Put(w)
-			return err
+		case ev := <-w.events:
+			if !ev.rang {
+				return w.told(ev)
+			}
+			waiting = !w.alarm.isOver()
 		case <-done:
 			waiting = false
-		case <-rang:
-			waiting = !w.alarm.isOver()
 		}
 	}
 	if w.state.CompareAndSwap(0, 2) {
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, context.Cause(ctx))
 	}
-	err := <-w.result
-	w.t.waiters.Put(w)
-	return err
+	for {
+		if ev := <-w.events; !ev.rang {
+			return w.told(ev)
+		}
+	}
+}
+
+// told frees w and returns the outcome.
+func (w *waiter) told(ev event) error {
+	w.free()
+	return ev.err
 }
 
 // Receipt tells the outcome of one send. It is safe for concurrent use.

@@ -32,8 +32,11 @@ type Transport struct {
 	seed   maphash.Seed
 
 	messages sync.Pool // *Message, for encoding
-	waiters  sync.Pool // *waiter
+	passing  sync.Pool // *passing
 	ids      ids
+
+	waiting sync.Mutex // protects waiters
+	waiters freelist[*waiter]
 
 	life  context.Context //nolint:containedctx // the transport's lifetime: it ends in the middle of Close, and nothing waits longer
 	end   context.CancelFunc
@@ -73,7 +76,7 @@ func NewTransport(d Driver, codecs []Codec, u *URL, opts *Options) (*Transport, 
 	}
 	t.life, t.end = context.WithCancel(context.Background()) //nolint:forbidigo // nobody's ctx lives as long as the transport
 	t.messages.New = func() any { return new(Message) }
-	t.waiters.New = func() any { return &waiter{result: make(chan error, 1)} }
+	t.passing.New = func() any { return new(passing) }
 	sharer, ok := d.(Sharer)
 	t.shares = d.SingleConn() || ok && sharer.ShareConn()
 	t.pool = newPool(t)

@@ -25,7 +25,6 @@ func (j *job) answer() bool {
 	ctx := &j.ctx.reply
 	ctx.Init(j.session.Plain, j.patience())
 	defer ctx.End(nil)
-	j.holders.Store(1)
 	if j.server.opts.Ack == AckEarly {
 		j.holders.Store(2)
 		err := j.server.transport.StartReply(ctx, j.in, j.reply(), j)
@@ -33,11 +32,12 @@ func (j *job) answer() bool {
 			j.leave()
 			return false
 		}
-		j.holders.Store(1)
 		if !errors.Is(err, messaging.ErrOutcomeUnknown) {
+			j.holders.Store(1)
 			return j.replied(ctx, err)
 		}
 	}
+	j.holders.Store(1)
 	return j.replied(ctx, j.server.transport.ReplyOnce(ctx, j.in, j.reply()))
 }
 
