@@ -23,10 +23,13 @@ func (r *callTable) address(ctx context.Context) (string, error) {
 		}
 		if s != nil {
 			g, err := s.current(ctx)
-			if err != nil {
-				return "", err
+			switch {
+			case err == nil:
+				return g.address, nil
+			case ctx.Err() != nil && !errors.Is(err, ErrClosed):
+				return "", gaveUp(err, s.health().Err)
 			}
-			return g.address, nil
+			return "", err
 		}
 		select {
 		case <-opening:

@@ -330,6 +330,38 @@ func TestRequestWhileTheReplyListenerCannotOpen(t *testing.T) {
 	}
 }
 
+// A call that waits for its reply listener to come back says, as one that waits for
+// its first connection does, why there is none.
+func TestRequestWhileTheReplyListenerIsAway(t *testing.T) {
+	for name, shares := range map[string]bool{"a connection each": false, "shared connection": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var down atomic.Bool
+				refused := errors.New("connection refused")
+				s := answering(func(s *script, _ *scriptConn, e Envelope) { s.listener().deliver(reply(e, "done")) })
+				s.shares = shares
+				s.dial = func(int, Endpoint) error {
+					if down.Load() {
+						return fmt.Errorf("%w: %w", ErrConnect, refused)
+					}
+					return nil
+				}
+				tr := s.open(t, "script://host", nil)
+				if _, err := tr.Request(within(t, time.Minute), topic, &Envelope{}, nil); err != nil {
+					t.Fatal(err)
+				}
+				down.Store(true)
+				for i := range s.dialled() {
+					s.conn(i).cut()
+				}
+				synctest.Wait()
+				_, err := tr.Request(within(t, 5*time.Second), topic, &Envelope{}, nil)
+				wantIs(t, err, ErrNotSent, ErrConnect, context.DeadlineExceeded, refused)
+			})
+		})
+	}
+}
+
 func TestReplyToAnAddressThatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := 0
