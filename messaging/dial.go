@@ -80,6 +80,9 @@ func (e *transientError) Is(target error) bool {
 
 func (e *transientError) As(target any) bool { return errors.As(e.err, target) }
 
+// dialling is the operation of a failed dial.
+const dialling = "connecting to"
+
 // attempt dials one host once.
 func (d *dialer) attempt(ctx context.Context, h Host) (Conn, error) {
 	t := d.t
@@ -107,7 +110,9 @@ func (d *dialer) attempt(ctx context.Context, h Host) (Conn, error) {
 		if !errors.Is(err, ErrConnect) { // the driver's mistake, not the user's loss
 			err = fmt.Errorf("%w: %w", ErrConnect, err)
 		}
-		err = opError("connecting to", d.describe(hp), err)
+		if inner, ok := err.(*OpError); !ok || inner.Op != dialling { //nolint:errorlint // only the outermost: a driver that names the host knows its default port
+			err = opError(dialling, d.describe(hp), err)
+		}
 	}
 	if f := t.opts.Trace.Dialed; f != nil {
 		f(d.describe(hp), d.tries, time.Since(began), err)
@@ -119,12 +124,20 @@ func (d *dialer) describe(hp HostPort) string {
 	if d.t.driver.SingleConn() && len(d.hosts) > 1 {
 		var all []string
 		for _, h := range d.hosts {
-			all = append(all, h.HostPort().String())
+			all = append(all, spell(h.HostPort()))
 		}
 		return strings.Join(all, ", ")
 	}
 	if hp == (HostPort{}) {
 		return d.t.url.Scheme + "://"
+	}
+	return spell(hp)
+}
+
+// spell is String, but for a port that is not said: 0 is none that anybody dials.
+func spell(hp HostPort) string {
+	if hp.Port == 0 {
+		return hp.Host
 	}
 	return hp.String()
 }

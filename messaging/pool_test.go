@@ -130,6 +130,24 @@ func TestPoolFailsOver(t *testing.T) {
 	})
 }
 
+// A host without a port is named as the driver completes it, which knows its
+// default, and once; never with a port that was not tried.
+func TestFailedDialNamesTheHostOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := fmt.Errorf("%w: %w: refused", ErrConnect, ErrPermanent)
+		for said, want := range map[error]string{
+			refused: "connecting to host: cannot connect: permanent: refused",
+			&OpError{Op: "connecting to", Addr: "host:5672", Err: refused}: "connecting to host:5672: cannot connect: permanent: refused",
+		} {
+			s := &script{dial: func(int, Endpoint) error { return said }}
+			err := s.open(t, "script://host/", nil).Connect(within(t, time.Minute))
+			if text := fmt.Sprint(err); text != "connecting: not sent: "+want {
+				t.Errorf("got %q, want it to end in %q", text, want)
+			}
+		}
+	})
+}
+
 func TestPoolAuthFailureEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{dial: func(int, Endpoint) error { return fmt.Errorf("%w: %w", ErrConnect, ErrAuth) }}
