@@ -47,7 +47,9 @@ func fanoutNobody(t *trial) {
 	tr := t.open()
 	topic := t.name("nobody")
 	t.send(tr, fanoutOf(topic), keys("f", 3)...)
-	// Neither is an error of the next send, to the same topic or another.
+	// A client may have Mandatory for its calls.
+	t.check(t.attempt(tr, fanoutOf(topic), "mandatory", &messaging.SendOptions{Mandatory: true}), "sending a mandatory fanout")
+	// None of these is an error of the next send, to the same topic or another.
 	there := t.name("topic")
 	s := t.server(there, "s")
 	t.reachable(tr, fanoutOf(there), 1)

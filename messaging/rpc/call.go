@@ -24,8 +24,8 @@ import (
 //   - context.Canceled, or the cause of ctx: the caller gave up; likewise
 //   - messaging.ErrNotSent: nothing reached the peer, since no connection could
 //     be had within the deadline (messaging.ErrConnect) or it was refused at once
-//   - messaging.ErrNoRoute: nobody listens, if the client has Mandatory;
-//     messaging.ErrRejected: the peer refused the request
+//   - messaging.ErrNoRoute: nobody listens, if the client has Mandatory or there
+//     is no broker; messaging.ErrRejected: the peer refused the request
 //   - messaging.ErrOutcomeUnknown, ErrServerLost, ErrReplyLost: what would have
 //     answered was lost; it may be executed
 func (c *Client) Call(ctx context.Context, method string, args, reply any) error {

@@ -36,8 +36,9 @@ type ClientOptions struct {
 	Monitor time.Duration
 
 	// Mandatory makes it messaging.ErrNoRoute, at once, when nobody listens.
-	// It needs Capabilities.Mandatory. Default: such casts are lost or wait for
-	// a server, and such calls end with the timeout.
+	// It needs Capabilities.Mandatory, and has no effect on a fanout. Default:
+	// such casts are lost or wait for a server, and such calls end with the
+	// timeout; without a broker they are messaging.ErrNoRoute all the same.
 	Mandatory bool
 
 	// Errors returns the Go error that a remote failure stands for, or nil:
