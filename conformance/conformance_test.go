@@ -1,6 +1,8 @@
 package conformance_test
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -35,6 +37,12 @@ func TestFakeTwiceTheSame(t *testing.T) {
 	for _, c := range reports[0].Cases {
 		if c.Outcome != conformance.Pass && c.Group != "hostile peer" { // which the fake has no network for
 			t.Errorf("%s is %s on the fake: %s", c.ID, c.Outcome, c.Reason)
+		}
+	}
+	for _, name := range []string{documentation, "../docs/cli.md"} {
+		text, err := os.ReadFile(name)
+		if want := "`" + reports[0].Summary(); err != nil || !strings.Contains(strings.ReplaceAll(string(text), `{"summary":"`, ""), want) {
+			t.Errorf("%s does not show the sum of the fake, %s (%v)", name, want, err)
 		}
 	}
 	// What goroutines do at the same moment is not ordered, so evidence and

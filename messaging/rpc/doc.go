@@ -45,7 +45,7 @@
 //
 // Failures of a call can be told apart with errors.Is and errors.As: nobody
 // listens (messaging.ErrNoRoute, with Mandatory or without a broker), the server
-// went away (messaging.ErrServerLost, likewise with Monitor), no reply in time
+// went away (messaging.ErrServerLost, with Monitor or without a broker), no reply in time
 // (messaging.ErrTimeout), the handler failed (*RemoteError). ErrOutcomeUnknown
 // means that the request may or may not be handled; nothing that may have been
 // sent is sent twice.
