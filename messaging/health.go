@@ -31,7 +31,8 @@ type StreamHealth struct {
 
 // Health tells whether the transport can do its work now. It takes no time and
 // causes no traffic, so a readiness probe may call it often. A connection that
-// is dead and not yet noticed counts as open: heartbeats bound how long.
+// is dead and not yet noticed counts as open: heartbeats bound how long. So does
+// one that a broker without memory takes nothing from.
 func (t *Transport) Health() Health {
 	if t.isClosed() {
 		return Health{Err: &OpError{Op: "using the transport", Err: ErrClosed}}

@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -103,6 +104,9 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 		return err
 	}
 	if err := c.Gate.Enter(ctx, len(m.Body)); err != nil {
+		if blocked, _ := c.Gate.State(); blocked && ctx.Err() != nil {
+			return fmt.Errorf("the broker blocks publishers (a memory or disk alarm?): %w", err)
+		}
 		return err
 	}
 	p := c.direct

@@ -157,6 +157,9 @@ func TestMemoryAlarm(t *testing.T) {
 		cancel()
 		if err != nil {
 			wantErr(t, err, messaging.ErrNotSent, context.DeadlineExceeded)
+			if !strings.Contains(err.Error(), "the broker blocks publishers") {
+				t.Errorf("%v does not say why", err)
+			}
 			break
 		}
 		pending = append(pending, r)
