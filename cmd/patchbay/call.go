@@ -99,9 +99,10 @@ An argument is name=string, or name:=json for anything else: numbers, true,
 null, lists, objects. The result's JSON is printed as it came, with all digits.
 
 Without --mandatory a call to nobody waits for its timeout (exit 3), as a server
-may be about to start; with it the call fails at once (exit 4). With --monitor
-the server must send a sign of life within each such period: a call may then
-take long, and still fail soon after its server died.`,
+may be about to start; with it, and over zmq:// in any case, the call fails at
+once (exit 4). With --monitor the server must send a sign of life within each
+such period: a call may then take long, and still fail soon after its server
+died.`,
 		Example: `  patchbay call --url rabbit://guest:guest@localhost/ --topic calculator add a:=2 b:=3
   {"result":5}
 
