@@ -20,7 +20,8 @@
 //
 //   - it shares connections for sending, replaces lost ones over the URL's
 //     hosts, and never sends and listens on the same one, since brokers block
-//     the connections that publish;
+//     the connections that publish (but without a broker, and where the user
+//     wants it: see Sharer);
 //   - it retries what was certainly not sent, and nothing else but replies, of
 //     which a caller takes the first;
 //   - its streams listen again after a lost connection, with the same names;

@@ -31,6 +31,8 @@ type Encoding interface {
 //     of type Float takes both strings and numbers. They are not written.
 //   - A json.RawMessage passes as it is, in both directions.
 //   - < > & are not escaped.
+//   - Errors of Unmarshal are of github.com/go-json-experiment/json's types, not
+//     of encoding/json's.
 //
 // The zero value is ready to use. It must not be copied after first use.
 type JSON struct {
