@@ -149,7 +149,7 @@ func unmarshalNumber(d *jsontext.Decoder, v *json.Number) error {
 // unmarshalAny decodes into an empty interface: numbers keep every digit. One that
 // holds a pointer is left to the package.
 func unmarshalAny(d *jsontext.Decoder, v *any) error {
-	if reflect.ValueOf(*v).Kind() == reflect.Pointer {
+	if p := reflect.ValueOf(*v); p.Kind() == reflect.Pointer && !p.IsNil() {
 		return errors.ErrUnsupported
 	}
 	value, err := decodeAny(d)

@@ -91,3 +91,20 @@ func TestCodecDecodesAsDecode(t *testing.T) {
 		t.Errorf("into nothing: %v, want %v", got, want)
 	}
 }
+
+// An interface that holds a nil pointer holds nothing to decode into: encoding/json
+// replaces it as an empty one.
+func TestNilPointerInInterface(t *testing.T) {
+	t.Parallel()
+	const text = `1180591620717411303424`
+	for _, v := range []any{nil, (*int)(nil), (*any)(nil), (*simple)(nil)} {
+		if err := Unmarshal([]byte(text), &v); err != nil || v != json.Number(text) {
+			t.Errorf("%T %v, %v", v, v, err)
+		}
+	}
+	n := 0
+	var v any = &n
+	if err := Unmarshal([]byte("7"), &v); err != nil || n != 7 {
+		t.Errorf("into a pointer: %v, %v", n, err)
+	}
+}
