@@ -43,7 +43,7 @@ func (c *Codec) Decode(data []byte, v any, strict bool) error {
 
 // decodeShort decodes what needs no package for it, and reports whether it could.
 func decodeShort(data []byte, v any) bool {
-	if raw, ok := v.(*json.RawMessage); ok {
+	if raw, ok := v.(*json.RawMessage); ok && raw != nil {
 		*raw = append((*raw)[:0], data...)
 		return true
 	}

@@ -108,3 +108,14 @@ func TestNilPointerInInterface(t *testing.T) {
 		t.Errorf("into a pointer: %v, %v", n, err)
 	}
 }
+
+func TestRawIntoNothing(t *testing.T) {
+	t.Parallel()
+	var raw *json.RawMessage
+	if err := Unmarshal([]byte("{}"), raw); err == nil {
+		t.Error("no error")
+	}
+	if err := new(Codec).Decode([]byte("{}"), raw, false); err == nil {
+		t.Error("a codec: no error")
+	}
+}
