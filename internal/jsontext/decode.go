@@ -137,6 +137,10 @@ func unmarshalNumber(d *jsontext.Decoder, v *json.Number) error {
 			return err
 		}
 		n := jsontext.Value(t.String())
+		if in, count := d.StackIndex(d.StackDepth()); in == '{' && count%2 == 1 { // a name: any string
+			*v = json.Number(n)
+			return nil
+		}
 		if n.Kind() != '0' || !n.IsValid() || bytes.ContainsAny(n, blanks) {
 			return fmt.Errorf("%q is no number", n)
 		}

@@ -119,3 +119,19 @@ func TestRawIntoNothing(t *testing.T) {
 		t.Error("a codec: no error")
 	}
 }
+
+// As for encoding/json, the keys of a map of Numbers are any strings.
+func TestNumbersAsKeys(t *testing.T) {
+	t.Parallel()
+	const text = `{"1": {"x": 2}, "": {"1.0": 3}}`
+	var got, want map[json.Number]map[json.Number]json.Number
+	if err := json.Unmarshal([]byte(text), &want); err != nil {
+		t.Fatal(err)
+	}
+	if err := Unmarshal([]byte(text), &got); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v (%v)", got, want, err)
+	}
+	if err := Unmarshal([]byte(`{"1": {"1": "x"}}`), &got); err == nil {
+		t.Error("a value that is no number: no error")
+	}
+}
