@@ -176,6 +176,7 @@ func closeWhilePublishing(t *trial) {
 		case <-enough:
 		case <-t.ctx.Done():
 		}
+		t.parting.Store(true)
 		t.check(tr.Close(t.patient()), "closing while others send")
 	})
 	t.each(senders, func(i int) {

@@ -189,12 +189,12 @@ func (t *trial) arrived(who string, in *messaging.Incoming) {
 func (t *trial) ack(in *messaging.Incoming) { t.settle(in, messaging.Ack) }
 
 // settle settles a message of a live connection: where connections are cut on
-// purpose, the settlement may be lost with one.
+// purpose, or senders leave, the settlement may be lost with one.
 func (t *trial) settle(in *messaging.Incoming, o messaging.Outcome) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.scaled(patience))
 	defer cancel()
 	err := t.heard(in.Settle(ctx, o))
-	lost := t.c.Level == LevelFault && errors.Is(err, messaging.ErrConnLost)
+	lost := (t.c.Level == LevelFault || t.parting.Load()) && errors.Is(err, messaging.ErrConnLost)
 	if err != nil && !lost && t.ctx.Err() == nil {
 		t.errorf("settling %s as %v: %v", keyOf(in), o, err)
 	}

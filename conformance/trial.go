@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -34,6 +35,7 @@ type trial struct {
 	prefix  string
 	rng     *rand.Rand // for the case's own goroutine
 	ledger  *ledger
+	parting atomic.Bool // a sender leaves on purpose: without a broker, it hears of no settlement then
 	running sync.WaitGroup
 
 	mu       sync.Mutex

@@ -44,9 +44,6 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 		}
 		return joined(messaging.ErrConnLost, err)
 	}
-	if err := c.Gate.Enter(ctx, len(m.Body)); err != nil {
-		return err
-	}
 	l := c.lanes.use(target)
 	o := outgoing{to: to, c: done, bytes: len(m.Body), must: m.Mandatory || to.Kind == messaging.KindReply}
 	later, err := l.send(ctx, m, target, o, c.settles(to, m))
@@ -62,7 +59,6 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 	if err == nil {
 		o.tell()
 	}
-	c.Gate.Leave(1, o.bytes)
 	return err
 }
 

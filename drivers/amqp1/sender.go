@@ -108,12 +108,18 @@ func (l *sender) flowed(w flow) {
 	}
 }
 
-// sendWithin waits for credit, under ctx, and then is send.
+// sendWithin waits for credit and then for room in the connection's window, under ctx,
+// and then is send. Who has no credit takes no room: others send to other addresses.
 func (l *sender) sendWithin(ctx context.Context, m *messaging.Message, target *terminus, o outgoing, settled bool) (later bool, err error) {
 	if err := l.credit.Enter(ctx, 0); err != nil {
 		return false, err
 	}
-	if later, err = l.send(m, target, o, settled); err != nil {
+	if err = l.c.Gate.Enter(ctx, o.bytes); err == nil {
+		if later, err = l.send(m, target, o, settled); !later {
+			l.c.Gate.Leave(1, o.bytes)
+		}
+	}
+	if err != nil {
 		l.credit.Leave(1, 0)
 	}
 	return later, err

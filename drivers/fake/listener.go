@@ -100,10 +100,15 @@ func (l *listener) push(p prefetched) (hand bool) {
 	return false
 }
 
+// maxHanded bounds how many deliveries a sender hands over, so that its Send ends
+// although others send on and on.
+const maxHanded = 64
+
 // hand offers p to Deliver, and then what became ready meanwhile, in its order; it
-// leaves the rest to Poll when one is refused. No lock that settling takes is held.
+// leaves the rest to Poll when one is refused, or it has handed over many. No lock
+// that settling takes is held.
 func (l *listener) hand(p prefetched) {
-	for ok := true; ok; p, ok = l.next() {
+	for n, ok := 1, true; ok; n++ {
 		switch {
 		case l.sub.Deliver(p.delivery):
 		case l.refused(p):
@@ -112,13 +117,20 @@ func (l *listener) hand(p prefetched) {
 			p.from.giveBack(p.delivery.Tag)
 			return
 		}
+		p, ok = l.next(n)
 	}
 }
 
-// next returns what hand offers next. There is nothing after the end.
-func (l *listener) next() (prefetched, bool) {
+// next returns what hand offers next, after n deliveries. There is nothing after the
+// end.
+func (l *listener) next(n int) (prefetched, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if n == maxHanded && l.ready.len() > 0 {
+		l.handing = false
+		l.signal()
+		return prefetched{}, false
+	}
 	p, ok := l.ready.pop()
 	l.handing = ok
 	return p, ok

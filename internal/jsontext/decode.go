@@ -43,7 +43,7 @@ func (c *Codec) Decode(data []byte, v any, strict bool) error {
 
 // decodeShort decodes what needs no package for it, and reports whether it could.
 func decodeShort(data []byte, v any) bool {
-	if raw, ok := v.(*json.RawMessage); ok {
+	if raw, ok := v.(*json.RawMessage); ok && raw != nil {
 		*raw = append((*raw)[:0], data...)
 		return true
 	}
@@ -137,6 +137,10 @@ func unmarshalNumber(d *jsontext.Decoder, v *json.Number) error {
 			return err
 		}
 		n := jsontext.Value(t.String())
+		if in, count := d.StackIndex(d.StackDepth()); in == '{' && count%2 == 1 { // a name: any string
+			*v = json.Number(n)
+			return nil
+		}
 		if n.Kind() != '0' || !n.IsValid() || bytes.ContainsAny(n, blanks) {
 			return fmt.Errorf("%q is no number", n)
 		}
@@ -149,7 +153,7 @@ func unmarshalNumber(d *jsontext.Decoder, v *json.Number) error {
 // unmarshalAny decodes into an empty interface: numbers keep every digit. One that
 // holds a pointer is left to the package.
 func unmarshalAny(d *jsontext.Decoder, v *any) error {
-	if reflect.ValueOf(*v).Kind() == reflect.Pointer {
+	if p := reflect.ValueOf(*v); p.Kind() == reflect.Pointer && !p.IsNil() {
 		return errors.ErrUnsupported
 	}
 	value, err := decodeAny(d)

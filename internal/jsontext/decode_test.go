@@ -91,3 +91,47 @@ func TestCodecDecodesAsDecode(t *testing.T) {
 		t.Errorf("into nothing: %v, want %v", got, want)
 	}
 }
+
+// An interface that holds a nil pointer holds nothing to decode into: encoding/json
+// replaces it as an empty one.
+func TestNilPointerInInterface(t *testing.T) {
+	t.Parallel()
+	const text = `1180591620717411303424`
+	for _, v := range []any{nil, (*int)(nil), (*any)(nil), (*simple)(nil)} {
+		if err := Unmarshal([]byte(text), &v); err != nil || v != json.Number(text) {
+			t.Errorf("%T %v, %v", v, v, err)
+		}
+	}
+	n := 0
+	var v any = &n
+	if err := Unmarshal([]byte("7"), &v); err != nil || n != 7 {
+		t.Errorf("into a pointer: %v, %v", n, err)
+	}
+}
+
+func TestRawIntoNothing(t *testing.T) {
+	t.Parallel()
+	var raw *json.RawMessage
+	if err := Unmarshal([]byte("{}"), raw); err == nil {
+		t.Error("no error")
+	}
+	if err := new(Codec).Decode([]byte("{}"), raw, false); err == nil {
+		t.Error("a codec: no error")
+	}
+}
+
+// As for encoding/json, the keys of a map of Numbers are any strings.
+func TestNumbersAsKeys(t *testing.T) {
+	t.Parallel()
+	const text = `{"1": {"x": 2}, "": {"1.0": 3}}`
+	var got, want map[json.Number]map[json.Number]json.Number
+	if err := json.Unmarshal([]byte(text), &want); err != nil {
+		t.Fatal(err)
+	}
+	if err := Unmarshal([]byte(text), &got); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v (%v)", got, want, err)
+	}
+	if err := Unmarshal([]byte(`{"1": {"1": "x"}}`), &got); err == nil {
+		t.Error("a value that is no number: no error")
+	}
+}

@@ -183,15 +183,18 @@ func (c *Client) encodeArgs(out *outgoing, args any) (err error) {
 }
 
 // bound returns ctx, or, if it has no earlier deadline, one with the client's
-// timeout, which is to be ended.
-func (c *Client) bound(ctx context.Context) (context.Context, *lazyctx.Private) {
+// timeout, which is to be ended. Middleware may return while others still wait for it.
+func (c *Client) bound(ctx context.Context) (context.Context, *lazyctx.Context) {
 	deadline := time.Now().Add(c.opts.Timeout)
 	if d, ok := ctx.Deadline(); ok && !d.After(deadline) {
 		return ctx, nil
 	}
 	own := &lazyctx.Private{}
 	own.Init(ctx, deadline)
-	return own, own
+	if len(c.opts.Middleware) > 0 {
+		return &own.Context, &own.Context
+	}
+	return own, &own.Context
 }
 
 func (c *Client) newOutgoing() *outgoing {

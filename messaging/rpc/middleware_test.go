@@ -189,3 +189,54 @@ func TestErrorThatPanicsWhenItIsAsked(t *testing.T) {
 		}
 	})
 }
+
+// Middleware may return with the first of several answers: what else it sent under the
+// call's context ends with the call then, not with the timeout.
+func TestHedgedCallsEndWithTheFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		var asked atomic.Int32
+		both := make(chan struct{})
+		ep := &rpc.Endpoint{}
+		rpc.Handle(ep, "once", func(context.Context, rpc.None) (int, error) {
+			if asked.Add(1) == 1 {
+				<-both
+				return 0, nil
+			}
+			close(both)
+			<-time.After(2 * time.Hour) // the other one has no answer
+			return 0, nil
+		})
+		rpc.Handle(ep, "warm", func(context.Context, rpc.None) (int, error) { return 0, nil })
+		b.serve("s1", nil, ep)
+		ends := make(chan error, 2)
+		hedge := func(next rpc.Invoker) rpc.Invoker {
+			return func(ctx context.Context, r *rpc.Request) (json.RawMessage, error) {
+				first := make(chan json.RawMessage, 2)
+				for range 2 {
+					own := *r
+					go func() {
+						result, err := next(ctx, &own)
+						first <- result
+						ends <- err
+					}()
+				}
+				return <-first, nil
+			}
+		}
+		c := b.client(&rpc.ClientOptions{Middleware: []rpc.Middleware{hedge}, Timeout: time.Hour})
+		began := time.Now()
+		for _, method := range []string{"warm", "once"} { // there is a connection for the second
+			if err := c.Call(t.Context(), method, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := <-ends; err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			}
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the other one ended after %v", took)
+		}
+	})
+}
