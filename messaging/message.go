@@ -30,7 +30,7 @@ type Message struct {
 	TTL       time.Duration // rest of life; 0: for ever. Needs Capabilities.TTL
 	Priority  uint8         // 0 (default) to 9. Needs Capabilities.Priority
 	Durable   bool          // survives a restart of the broker where the queue does too. Needs Capabilities.Durable
-	Mandatory bool          // unroutable is ErrNoRoute instead of silence; never of a fanout. Needs Capabilities.Mandatory
+	Mandatory bool          // unroutable is ErrNoRoute instead of silence; a fanout to nobody where that is known. Needs Capabilities.Mandatory
 	Ensure    bool          // declare the destination's queue first, so that nothing is lost without a listener (notifications)
 	Unawaited bool          // nobody waits for its outcome, which may be told late, with that of others: a request whose reply will say that it arrived, a reply
 	OrderKey  string        // messages with the same key go over the same Conn while it lives, in the order of Send

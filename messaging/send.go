@@ -15,7 +15,7 @@ type SendOptions struct {
 	TTL       time.Duration // rest of the message's life
 	Priority  uint8         // 0 to 9
 	Durable   bool
-	Mandatory bool // no effect on a fanout, which may reach nobody
+	Mandatory bool // see Message.Mandatory
 	Ensure    bool
 	OrderKey  string
 	Retry     int   // attempts after one that was surely not sent; 0: until ctx ends; negative: none
@@ -109,7 +109,7 @@ func (t *Transport) attempt(ctx context.Context, to Address, e *Envelope, o *Sen
 	}
 	m := t.messages.Get().(*Message)
 	defer t.recycle(m)
-	if err := t.encode(ctx, m, to, e, o, &conn.caps, call); err != nil {
+	if err := t.encode(ctx, m, e, o, &conn.caps, call); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	if f := t.opts.Trace.Sent; f != nil {
@@ -134,10 +134,10 @@ func (t *Transport) recycle(m *Message) {
 
 // encode makes the message of one attempt, and checks it against what the peer
 // can do.
-func (t *Transport) encode(ctx context.Context, m *Message, to Address, e *Envelope, o *SendOptions, caps *Capabilities, call bool) error {
+func (t *Transport) encode(ctx context.Context, m *Message, e *Envelope, o *SendOptions, caps *Capabilities, call bool) error {
 	m.Reset()
 	m.TTL, m.Priority, m.OrderKey = o.TTL, o.Priority, o.OrderKey
-	m.Durable, m.Mandatory, m.Ensure, m.Unawaited = o.Durable, o.Mandatory && !to.Fanout, o.Ensure, call || o.unawaited
+	m.Durable, m.Mandatory, m.Ensure, m.Unawaited = o.Durable, o.Mandatory, o.Ensure, call || o.unawaited
 	if err := caps.allow(m); err != nil {
 		return err
 	}

@@ -193,21 +193,6 @@ func TestUnsupportedBeforeTheWire(t *testing.T) {
 	})
 }
 
-// A fanout to nobody is no error, also of a client that has Mandatory for its calls.
-func TestFanoutIsNeverMandatory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &script{caps: Capabilities{Ordered: true}}
-		to := topic
-		to.Fanout = true
-		if err := s.open(t, "script://", nil).Send(t.Context(), to, &Envelope{}, &SendOptions{Mandatory: true}); err != nil {
-			t.Fatal(err)
-		}
-		if m := s.conn(0).sent[0]; m.Mandatory {
-			t.Errorf("sent %+v", m)
-		}
-	})
-}
-
 func TestUseAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{}

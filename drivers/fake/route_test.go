@@ -101,7 +101,8 @@ func TestOutcomeOfRouting(t *testing.T) {
 		{"topic, nobody", topic, messaging.Message{}, nil},
 		{"server, nobody, mandatory", named, mandatory, messaging.ErrNoRoute},
 		{"reply, nobody, mandatory", reply, mandatory, messaging.ErrNoRoute},
-		{"fanout, nobody, mandatory", fanout, mandatory, nil},
+		{"fanout, nobody, mandatory", fanout, mandatory, messaging.ErrNoRoute},
+		{"fanout, nobody", fanout, messaging.Message{}, nil},
 		{"ensured, mandatory", notify, messaging.Message{Mandatory: true, Ensure: true}, nil},
 	}
 	for _, tt := range tests {

@@ -61,7 +61,7 @@ func (t *topology) publish(to messaging.Address, m *messaging.Message, last *ato
 			routed = routed || took
 		}
 	}
-	if !routed && m.Mandatory && !to.Fanout {
+	if !routed && m.Mandatory {
 		return messaging.ErrNoRoute
 	}
 	return nil

@@ -83,6 +83,20 @@ func TestRepliesAreMandatory(t *testing.T) {
 	settle(t, poll(t, l), messaging.Ack)
 }
 
+func TestFanoutToNobody(t *testing.T) {
+	b := newBroker(t)
+	to := topic()
+	to.Fanout = true
+	m := text("{}")
+	out := dial(t, b, "")
+	mustSend(t, out, to, m)
+	m.Mandatory = true
+	wantErr(t, send(t, out, to, m), messaging.ErrNoRoute)
+	l := listen(t, dial(t, b, ""), sources(to))
+	mustSend(t, out, to, m)
+	settle(t, poll(t, l), messaging.Ack)
+}
+
 func TestEnsureDeclaresTheQueue(t *testing.T) {
 	b := newBroker(t)
 	a := topic()

@@ -83,7 +83,7 @@ func (cl *client) send(ctx context.Context, to messaging.Address, m *messaging.M
 	p.order = cl.order
 	switch rt := cl.routes[to]; {
 	case to.Fanout:
-		cl.fanOut(rt, p, &told)
+		cl.fanOut(rt, m.Mandatory, p, &told)
 	case to.Kind == messaging.KindNotify && (rt == nil || len(rt.pools) != 1 || !rt.pools[0].waits()):
 		cl.notify(to, m.Mandatory, p, &told)
 	default:
@@ -169,7 +169,7 @@ func (cl *client) wait(ctx context.Context, p *parcel, sent chan struct{}) error
 
 // fanOut sends a copy to every member, and keeps copies for those which are
 // behind. mu is held.
-func (cl *client) fanOut(rt *route, p *parcel, told *outcomes) {
+func (cl *client) fanOut(rt *route, mandatory bool, p *parcel, told *outcomes) {
 	f := &fanout{done: p.done, open: 1} // one for this function
 	if rt != nil {
 		for _, pl := range rt.pools {
@@ -181,6 +181,10 @@ func (cl *client) fanOut(rt *route, p *parcel, told *outcomes) {
 				m.enqueue(x, told)
 			}
 		}
+	}
+	if f.members == 0 && mandatory {
+		told.add(p.done, cl.noRoute())
+		return
 	}
 	f.finish(told, 1)
 }

@@ -46,6 +46,26 @@ func poll(t *testing.T, l messaging.Listener) *messaging.Delivery {
 	return d
 }
 
+// TestFanoutToNobody: that nobody is there is an error if it is to be.
+func TestFanoutToNobody(t *testing.T) {
+	url := "zmq://" + freePorts(t, 1)[0] + "/"
+	member(t, dial(t, url), "s", 4)
+	c := dial(t, url)
+	for _, tt := range []struct {
+		topic     string
+		mandatory bool
+		want      error
+	}{{"nobody's", false, nil}, {"nobody's", true, messaging.ErrNoRoute}, {"work", true, nil}} {
+		r := make(result, 1)
+		if err := c.Send(within(t, limit), fanoutOf(tt.topic), &messaging.Message{Mandatory: tt.mandatory}, r); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.wait(within(t, limit)); !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+}
+
 // TestFanoutNamesWhoFailed: a member that is lost meanwhile, and one that is too
 // far behind, are named; the others have it.
 func TestFanoutNamesWhoFailed(t *testing.T) {

@@ -49,7 +49,8 @@ func (c *Client) Cast(ctx context.Context, method string, args any) error {
 }
 
 // Fanout casts to every server of the topic. It waits until the peer accepted
-// the request; that no server is there is no error.
+// the request; that no server is there is no error, unless the client has Mandatory
+// and the peer can tell.
 func (c *Client) Fanout(ctx context.Context, method string, args any) error {
 	return c.cast(ctx, PatternFanout, method, args)
 }
