@@ -20,19 +20,20 @@ import (
 type method uint32
 
 const (
-	channelOpen    method = 20<<16 | 10
-	channelFlow    method = 20<<16 | 20
-	channelFlowOK  method = 20<<16 | 21
-	channelClose   method = 20<<16 | 40
-	channelCloseOK method = 20<<16 | 41
-	basicPublish   method = 60<<16 | 40
-	basicReturn    method = 60<<16 | 50
-	basicDeliver   method = 60<<16 | 60
-	basicGet       method = 60<<16 | 70
-	basicGetOK     method = 60<<16 | 71
-	basicGetEmpty  method = 60<<16 | 72
-	basicAck       method = 60<<16 | 80
-	basicNack      method = 60<<16 | 120
+	channelOpen     method = 20<<16 | 10
+	channelFlow     method = 20<<16 | 20
+	channelFlowOK   method = 20<<16 | 21
+	channelClose    method = 20<<16 | 40
+	channelCloseOK  method = 20<<16 | 41
+	exchangeDeclare method = 40<<16 | 10
+	basicPublish    method = 60<<16 | 40
+	basicReturn     method = 60<<16 | 50
+	basicDeliver    method = 60<<16 | 60
+	basicGet        method = 60<<16 | 70
+	basicGetOK      method = 60<<16 | 71
+	basicGetEmpty   method = 60<<16 | 72
+	basicAck        method = 60<<16 | 80
+	basicNack       method = 60<<16 | 120
 )
 
 // contentHead is how many bytes of a header's payload come before the
@@ -70,6 +71,16 @@ func appendShort(b []byte, s string) []byte { return append(append(b, byte(len(s
 
 func appendLong(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
+}
+
+// appendDeclare appends an exchange.declare that is not answered.
+func appendDeclare(b []byte, channel uint16, x exchange) []byte {
+	const noWait = 1 << 4
+	b, at := beginFrame(b, frameMethod, channel)
+	b = append(appendMethod(b, exchangeDeclare), 0, 0)
+	b = appendShort(appendShort(b, x.name), x.kind)
+	b = append(b, bit(x.durable)<<1|bit(x.autoDelete)<<2|noWait)
+	return endFrame(append(b, 0, 0, 0, 0), at) // no arguments
 }
 
 // appendPublish appends a basic.publish and the header of its message, with

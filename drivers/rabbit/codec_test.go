@@ -30,6 +30,14 @@ func TestCodec(t *testing.T) {
 			"publish of nothing", "010002 00000009 003c 0028 0000 00 00 00 ce" + "020002 0000000f 003c 0000 0000000000000000 1000 02 ce",
 			string(appendPublish(nil, 2, route{}, false, &messaging.Message{}, "")),
 		},
+		{
+			"declare", "010002 00000014 0028 000a 0000 0178 0666616e6f7574 14 00000000 ce",
+			string(appendDeclare(nil, 2, exchange{name: "x", kind: "fanout", autoDelete: true})),
+		},
+		{
+			"declare durable", "010002 00000013 0028 000a 0000 0178 05746f706963 12 00000000 ce",
+			string(appendDeclare(nil, 2, exchange{name: "x", kind: "topic", durable: true})),
+		},
 		{"body", "030002 00000004 626f6479 ce", string(appendBody(nil, 2, m.Body))},
 		{"ack", "01ffff 0000000d 003c 0050 0102030405060708 01 ce", string(appendAck(nil, 0xffff, 0x0102030405060708, true))},
 		{"nack", "010001 0000000d 003c 0078 0000000000000001 02 ce", string(appendNack(nil, 1, 1, true))},

@@ -168,13 +168,6 @@ const large = 64 << 10
 func (l *lane) publish(r route, m *messaging.Message, mandatory bool, s sent) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if x := r.exchange; x.autoDelete {
-		// It may be gone since it was declared, and a publish to an exchange
-		// that is not there closes the channel.
-		if err := l.ch.lib.ExchangeDeclare(x.name, x.kind, x.durable, x.autoDelete, false, true, nil); err != nil {
-			return errLaneClosed
-		}
-	}
 	id := m.ID
 	if mandatory {
 		if id == "" {
@@ -202,7 +195,13 @@ func (l *lane) publish(r route, m *messaging.Message, mandatory bool, s sent) er
 // nothing of it was. What breaks off later is no message, and its end tells. l.mu
 // is held.
 func (l *lane) write(r route, m *messaging.Message, mandatory bool, id string) error {
-	l.buf = appendPublish(l.buf[:0], l.ch.number, r, mandatory, m, id)
+	l.buf = l.buf[:0]
+	if r.exchange.autoDelete {
+		// It may be gone since it was declared, and a publish to an exchange
+		// that is not there closes the channel.
+		l.buf = appendDeclare(l.buf, l.ch.number, r.exchange)
+	}
+	l.buf = appendPublish(l.buf, l.ch.number, r, mandatory, m, id)
 	body := m.Body
 	if n := len(body); n > 0 && n <= large {
 		l.buf, body = appendBody(l.buf, l.ch.number, body), nil
