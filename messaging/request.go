@@ -203,7 +203,7 @@ func (c *call) release() {
 }
 
 // callTable matches replies to the calls that wait. It is sharded, since every
-// call takes a lock in it twice.
+// call takes a lock in it three times.
 type callTable struct {
 	t       *Transport
 	shards  [16]callShard

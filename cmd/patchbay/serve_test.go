@@ -167,6 +167,7 @@ func TestNoRoute(t *testing.T) {
 		{"call", "--server", "absent", "whoami"},
 		{"cast", "--server", "absent", "--count", "3", "record"},
 		{"call", "whoami"},
+		{"cast", "--fanout", "record"},
 	} {
 		got := patchbay(t, all.Registry(), append([]string{args[0], "--url", "fake://", "--topic", "t", "--mandatory"}, args[1:]...)...)
 		if f := got.failure(t); got.code != 4 || f.Error != "no_route" {

@@ -36,8 +36,8 @@ type ClientOptions struct {
 	Monitor time.Duration
 
 	// Mandatory makes it messaging.ErrNoRoute, at once, when nobody listens.
-	// It needs Capabilities.Mandatory. Whether nobody got a fanout is known by
-	// RabbitMQ, in memory and without a broker; elsewhere that is no error. Default:
+	// It needs Capabilities.Mandatory. That nobody got a fanout is known on
+	// RabbitMQ, in memory and without a broker; elsewhere it is no error. Default:
 	// such casts are lost or wait for a server, and such calls end with the
 	// timeout; without a broker they are messaging.ErrNoRoute all the same.
 	Mandatory bool
