@@ -131,7 +131,12 @@ type reading struct {
 	broker         time.Duration // negative: unknown
 }
 
-func (m *meter) measure(ctx context.Context) (*Sample, error) {
+func (m *meter) measure(ctx context.Context) (_ *Sample, err error) {
+	defer func() {
+		if err != nil && ctx.Err() != nil { // every operation failed of it
+			err = fmt.Errorf("measuring %v: %w", m.spec, context.Cause(ctx))
+		}
+	}()
 	warm := load(ctx, m.client, m.spec.InFlight, min(m.spec.Duration/5, warmMax))
 	before, err := m.read(ctx, warm.total)
 	if err != nil {

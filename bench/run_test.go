@@ -125,13 +125,16 @@ func TestMeasureErrors(t *testing.T) {
 
 func TestMeasureEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &clockwork{}
-		r := &bench.Runner{Systems: map[string]bench.System{"c": c}}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
+		c := &clockwork{fails: func(int64) bool { return ctx.Err() != nil }}
+		r := &bench.Runner{Systems: map[string]bench.System{"c": c}}
 		_, err := r.Measure(ctx, "c", bench.Spec{InFlight: 1, Duration: time.Hour})
 		if !errors.Is(err, context.DeadlineExceeded) || c.closed.Load() != 2 {
 			t.Errorf("%v, %d of a server and a client were closed", err, c.closed.Load())
+		}
+		if errors.Is(err, errClockwork) {
+			t.Errorf("%v: the operations that it cut short are no news", err)
 		}
 	})
 }

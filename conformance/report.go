@@ -55,8 +55,9 @@ type Result struct {
 	Stacks     []string `json:"stacks,omitempty"` // of a case that hung: all goroutines
 }
 
-// result sums the trial up.
-func (t *trial) result(took time.Duration) Result {
+// result sums the trial up. What ended the whole run while it was under way, if
+// anything did, is the cause of whatever failed.
+func (t *trial) result(took time.Duration, ended error) Result {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := Result{
@@ -65,6 +66,8 @@ func (t *trial) result(took time.Duration) Result {
 	}
 	x, expected := t.h.exception(t.c.ID)
 	switch {
+	case len(t.failures) > 0 && ended != nil:
+		r.Outcome, r.Reason = Skip, "the run ended: "+ended.Error()
 	case len(t.failures) > 0:
 		r.Outcome, r.Reason = Fail, strings.Join(t.failures, "; ")
 		r.Tail = t.ledger.lastLines()

@@ -133,15 +133,48 @@ func TestBadUse(t *testing.T) {
 
 func TestCheckEndsWithContext(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	n := 0
-	r, err := conformance.Check(ctx, fakeHarness(0, nil), conformance.Options{Run: "^open", Progress: func(conformance.Result) {
-		if n++; n == 2 {
-			cancel()
-		}
-	}})
-	if !errors.Is(err, context.Canceled) || len(r.Cases) != 2 {
-		t.Errorf("cancelled after 2 cases: %d cases, %v", len(r.Cases), err)
+	for _, at := range []struct {
+		name  string
+		cases int
+	}{{"between cases", 2}, {"after the last", 5}} {
+		t.Run(at.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			n := 0
+			r, err := conformance.Check(ctx, fakeHarness(0, nil), conformance.Options{Run: "^open", Progress: func(conformance.Result) {
+				if n++; n == at.cases {
+					cancel()
+				}
+			}})
+			if !errors.Is(err, context.Canceled) || len(r.Cases) != at.cases {
+				t.Errorf("cancelled after %d cases: %d cases, %v", at.cases, len(r.Cases), err)
+			}
+		})
+	}
+}
+
+// TestInterruptedCaseIsNoFailure: what a driver shows of a case that was cut
+// short says nothing about the driver.
+func TestInterruptedCaseIsNoFailure(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("somebody lost patience")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := func(d messaging.Driver, _ *messaging.URL) messaging.Driver {
+		return &driver{Driver: d, w: newWorld(hooks{send: func(context.Context, *conn, messaging.Address, *messaging.Message, messaging.Completion) error {
+			cancel(cause)
+			return cause
+		}})}
+	}
+	var log bytes.Buffer
+	r, err := conformance.Check(ctx, fakeHarness(0, stop), conformance.Options{Run: "^cast_one$", Log: &log})
+	if !errors.Is(err, cause) {
+		t.Errorf("the error is %v, want one that is %q", err, cause)
+	}
+	if c, _ := r.Result("cast_one"); c.Outcome != conformance.Skip || !strings.Contains(c.Reason, cause.Error()) {
+		t.Errorf("the case that was interrupted is %s: %s", c.Outcome, c.Reason)
+	}
+	if strings.Contains(log.String(), "why it matters") {
+		t.Errorf("the log tells of a failure:\n%s", log.String())
 	}
 }
 

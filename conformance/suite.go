@@ -75,18 +75,18 @@ func RunWith(t *testing.T, h Harness, o Options) *Report {
 }
 
 // Check runs cases and returns the Report, in which there may be failures. The
-// error says only why the suite could not run: a bad option, or a peer that
-// cannot be reached.
+// error says only why the suite could not run, or not to its end: a bad option, a
+// peer that cannot be reached, the end of ctx. A case that ctx cuts short is a Skip.
 func Check(ctx context.Context, h Harness, o Options) (*Report, error) {
 	s, err := newSuite(ctx, h, o)
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range s.cases {
-		if err := ctx.Err(); err != nil {
-			return s.report, fmt.Errorf("running the suite: %w", context.Cause(ctx))
-		}
 		s.run(c)
+		if ctx.Err() != nil {
+			return s.report, fmt.Errorf("running the suite, after %d of %d cases: %w", len(s.report.Cases), len(s.cases), context.Cause(ctx))
+		}
 	}
 	return s.report, nil
 }
@@ -204,7 +204,7 @@ func (s *suite) run(c Case) Result {
 	stacks := s.watch(t)
 	took := time.Since(start)
 	s.lookForLeaks(t)
-	r := t.result(took)
+	r := t.result(took, context.Cause(s.ctx))
 	r.Stacks = stacks
 	s.report.add(r)
 	if s.o.Log != nil {
