@@ -219,5 +219,7 @@ func TestCutsUnderLoad(t *testing.T) {
 		})
 		return !t.Failed()
 	})
+	stop()
+	pollers.Wait() // what was sent again may still come
 	t.Logf("%d accepted, %d of unknown outcome, %d handled again", n, unknown.Load(), twice)
 }
