@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,8 +99,9 @@ func findPriority(name string) (notify.Priority, bool) {
 func (l *audience) wanted() []notify.Priority {
 	var ps []notify.Priority
 	for _, name := range l.priorities {
-		p, _ := findPriority(name)
-		ps = append(ps, p)
+		if p, _ := findPriority(name); !slices.Contains(ps, p) { // an endpoint takes one handler of each
+			ps = append(ps, p)
+		}
 	}
 	if len(ps) == 0 {
 		return notify.Priorities()

@@ -86,6 +86,16 @@ func TestListenCounts(t *testing.T) {
 	}
 }
 
+// TestListenPriorityTwice: to name a priority twice is to name it.
+func TestListenPriorityTwice(t *testing.T) {
+	registry := all.Registry()
+	notifies(t, registry, `{"accepted":1}`, "e")
+	got := patchbay(t, registry, "listen", "--url", "fake://", "--priority", "info", "--priority", "info", "--count", "1")
+	if ready := `{"event":"ready","topics":["notifications"],"priorities":["info"]}`; got.code != 0 || !strings.HasPrefix(got.stdout, ready) {
+		t.Errorf("exit %d, %s%s", got.code, got.stdout, got.stderr)
+	}
+}
+
 func TestListenFiltersAndPools(t *testing.T) {
 	registry := all.Registry()
 	s := background(t, registry, "listen", "--url", "fake://", "--pool", "p", "--event", `vol.*\.end`, "--publisher", "host[12]", "--count", "1")
