@@ -391,6 +391,21 @@ func TestNotifier(t *testing.T) {
 	}
 }
 
+// TestDriverTwice: the values of several files add up, and a driver publishes once all
+// the same, as in Python.
+func TestDriverTwice(t *testing.T) {
+	t.Parallel()
+	c := read(t, "[DEFAULT]\ntransport_url=fake://\n[oslo_messaging_notifications]\ndriver=log\ndriver=noop\ndriver=log\n", nil)
+	var log strings.Builder
+	n, err := c.Notifier("p", nil, slog.New(slog.NewTextHandler(&log, nil)))
+	if err == nil {
+		err = n.Info(t.Context(), "volume.create.end", nil)
+	}
+	if got := strings.Count(log.String(), "volume.create.end"); err != nil || got != 1 {
+		t.Errorf("logged %d times, %v", got, err)
+	}
+}
+
 // FuzzRead: nothing that a file holds may panic, hang or be shown.
 func FuzzRead(f *testing.F) {
 	for _, s := range []string{novaConf, "[a]\nb=$b", "[DEFAULT]\na=${", "[DEFAULT]\na='", "[DEFAULT]\na=\"\"\n b", "[x]\n:=", "[DEFAULT]\ntransport_url=$transport_url"} {
