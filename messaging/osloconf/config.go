@@ -124,7 +124,7 @@ func expand(names []string) ([]string, error) {
 			return nil, err
 		}
 		for _, e := range entries {
-			if !e.IsDir() && filepath.Ext(e.Name()) == ".conf" {
+			if !e.IsDir() && filepath.Ext(e.Name()) == ".conf" && e.Name()[0] != '.' { // hidden ones are what an editor left
 				files = append(files, filepath.Join(name, e.Name()))
 			}
 		}

@@ -201,6 +201,20 @@ func TestLaterFilesGoFirst(t *testing.T) {
 	}
 }
 
+// TestHiddenFiles of a directory are not read, as with Python's glob: editors and
+// packages leave them there.
+func TestHiddenFiles(t *testing.T) {
+	t.Parallel()
+	hidden := write(t, ".nova.conf", "[DEFAULT]\ntransport_url=rabbit://hidden\n")
+	c, err := osloconf.Read([]string{filepath.Dir(hidden)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.URL.String(); got != "rabbit://" {
+		t.Errorf("the URL is %s", got)
+	}
+}
+
 // TestMissingSign: the colon of a URL separates, where the sign before it is missing.
 func TestMissingSign(t *testing.T) {
 	t.Parallel()
