@@ -78,10 +78,13 @@ func Read(names []string, opts *Options) (*Config, error) {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
 	var all []option
-	for _, file := range files {
+	for i, file := range files {
 		options, err := readFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("reading configuration: %w", err)
+		}
+		for j := range options {
+			options[j].file = i
 		}
 		all = append(all, options...)
 	}

@@ -16,15 +16,13 @@ import (
 func (c *Config) fill(v *values) error {
 	r := &reader{values: v}
 	c.ResponseTimeout = r.seconds(defaultGroup, "rpc_response_timeout", 60*time.Second)
-	c.Workers = r.integer(defaultGroup, "rpc_thread_pool_size", 64)
-	c.Workers = r.integer(defaultGroup, "executor_thread_pool_size", c.Workers)
+	c.Workers = r.integer(defaultGroup, r.nameOf(defaultGroup, "executor_thread_pool_size", "rpc_thread_pool_size"), 64)
 	c.Ping = r.boolean(defaultGroup, "rpc_ping_enabled")
 
 	c.transport.ConnIdle = r.seconds(rabbitGroup, "conn_pool_ttl", 0)
 	c.transport.BackoffMin = r.seconds(rabbitGroup, "rabbit_retry_interval", 0)
 	c.transport.BackoffMax = r.seconds(rabbitGroup, "rabbit_interval_max", 0)
-	c.transport.ReplyWindow = r.seconds(rabbitGroup, "kombu_reconnect_timeout", 0)
-	c.transport.ReplyWindow = r.seconds(rabbitGroup, "kombu_missing_consumer_retry_timeout", c.transport.ReplyWindow)
+	c.transport.ReplyWindow = r.seconds(rabbitGroup, r.nameOf(rabbitGroup, "kombu_missing_consumer_retry_timeout", "kombu_reconnect_timeout"), 0)
 
 	n := &c.Notifications
 	n.Retry = r.integer(notificationsGroup, "retry", -1)

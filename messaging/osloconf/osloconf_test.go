@@ -256,6 +256,21 @@ func TestOldNames(t *testing.T) {
 	}
 }
 
+// TestOldNamesInLaterFiles: a later file goes first, whichever name it has.
+func TestOldNamesInLaterFiles(t *testing.T) {
+	t.Parallel()
+	c, err := osloconf.Read([]string{
+		write(t, "a.conf", "[DEFAULT]\nexecutor_thread_pool_size = 6\n"),
+		write(t, "b.conf", "[DEFAULT]\nrpc_thread_pool_size = 5\n"),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Workers != 5 {
+		t.Errorf("%d workers, want 5", c.Workers)
+	}
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	c := read(t, "[DEFAULT]\ntransport_url=rabbit://\n[oslo_messaging_rabbit]\nssl=true\nssl_version=TLSv1_2\nssl_cert_file=c.pem\n", nil)
