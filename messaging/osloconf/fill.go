@@ -33,7 +33,6 @@ func (c *Config) fill(v *values) error {
 			n.Drivers = append(n.Drivers, d.value)
 		}
 	}
-	r.checkTLS()
 	if r.err != nil {
 		return r.err
 	}
@@ -100,10 +99,12 @@ func (c *Config) complete(u *messaging.URL, r *reader) {
 		}
 		u.Query = append(u.Query, messaging.QueryOption{Name: name, Value: strings.TrimSpace(f.value)})
 	}
-	if r.isFalse(u, "ssl") { // whose files have no effect then
+	if r.isFalse(u, "ssl") { // whose files and version have no effect then
 		u.Query = slices.DeleteFunc(u.Query, func(o messaging.QueryOption) bool {
 			return strings.HasPrefix(o.Name, "ssl_") && strings.HasSuffix(o.Name, "_file")
 		})
+	} else {
+		r.checkTLS()
 	}
 }
 

@@ -286,6 +286,24 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// TestVersionWithoutTLS: a version of TLS that is not spoken here harms nobody who
+// speaks none.
+func TestVersionWithoutTLS(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"transport_url=rabbit://\n", "transport_url=fake://\n", "transport_url=rabbit://h/?ssl=false\n[oslo_messaging_rabbit]\nssl=true\n"} {
+		text = "[DEFAULT]\n" + text + "[oslo_messaging_rabbit]\nssl_version=TLSv1\n"
+		if _, err := osloconf.Read([]string{write(t, "nova.conf", text)}, nil); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for _, url := range []string{"rabbit+tls://h", "rabbit://h/?ssl=1"} {
+		text := "[DEFAULT]\ntransport_url=" + url + "\n[oslo_messaging_rabbit]\nssl_version=TLSv1\n"
+		if _, err := osloconf.Read([]string{write(t, "nova.conf", text)}, nil); !errors.Is(err, osloconf.ErrInvalid) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestOtherTransports(t *testing.T) {
 	t.Parallel()
 	c := read(t, "[DEFAULT]\ntransport_url=KOMBU://h/\n[oslo_messaging_notifications]\ntransport_url=fake://\n[oslo_messaging_rabbit]\namqp_auto_delete=1\n", nil)
