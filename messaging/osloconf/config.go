@@ -188,8 +188,11 @@ func (c *Config) note(v *values) {
 			}
 		}
 	}
-	if _, there, _ := v.one(defaultGroup, "transport_url"); !there {
+	switch f, there, _ := v.one(defaultGroup, "transport_url"); {
+	case !there:
 		c.Notes = append(c.Notes, Note{"everywhere", "[DEFAULT] transport_url", "is missing: the broker is looked for on this machine"})
+	case f.value == "":
+		c.Notes = append(c.Notes, Note{f.where, "[DEFAULT] transport_url", "is empty: the broker is looked for on this machine"})
 	}
 	slices.Reverse(c.Notes)
 	slices.SortStableFunc(c.Notes, func(a, b Note) int {

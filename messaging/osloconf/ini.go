@@ -106,7 +106,7 @@ func (p *parser) assign(line string) error {
 		return errors.New("an option needs a name")
 	}
 	if n := len(value); n > 0 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
-		value = value[min(1, n-1):max(n-1, 1)]
+		value = strings.TrimSuffix(value[1:], value[:1]) // nothing is left of one quote alone
 	}
 	p.options = append(p.options, option{group: p.group, name: name, value: value, where: p.where()})
 	p.open = true

@@ -170,6 +170,22 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestEmptyURL is worth a note: who wrote it meant a broker elsewhere, and Python starts
+// nothing with it.
+func TestEmptyURL(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"", `""`, `"`} {
+		c := read(t, "[DEFAULT]\ntransport_url = "+value+"\n", nil)
+		want := []string{"[DEFAULT] transport_url is empty: the broker is looked for on this machine"}
+		if d := cmp.Diff(want, notes(c)); d != "" {
+			t.Errorf("%q: notes (-want +got):\n%s", value, d)
+		}
+		if !strings.HasSuffix(c.Notes[0].Where, "nova.conf:2") {
+			t.Errorf("%q: the note is about %s", value, c.Notes[0].Where)
+		}
+	}
+}
+
 // TestLaterFilesGoFirst, and the environment before all; values of an option that has
 // many add up.
 func TestLaterFilesGoFirst(t *testing.T) {
