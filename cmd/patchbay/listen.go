@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
 	"slices"
 	"time"
 
@@ -73,7 +74,8 @@ waits for it.`,
 	return cmd
 }
 
-// check finds mistakes in the flags.
+// check finds mistakes in the flags. A listener would tell of some, but not before it
+// is connected.
 func (l *audience) check() error {
 	for _, p := range l.priorities {
 		if _, ok := findPriority(p); !ok {
@@ -82,6 +84,16 @@ func (l *audience) check() error {
 	}
 	if l.count < 0 {
 		return usagef("--count %d: want at least 1", l.count)
+	}
+	for _, f := range [...]struct{ name, expression string }{{"--event", l.filter.EventType}, {"--publisher", l.filter.PublisherID}} {
+		if _, err := regexp.Compile(f.expression); err != nil {
+			return usagef("%s: %w", f.name, err)
+		}
+	}
+	for _, topic := range l.conn.topicsOr(l.topics) {
+		if err := (messaging.Target{Exchange: l.exchange, Topic: topic}).Validate(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

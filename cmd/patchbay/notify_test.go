@@ -86,6 +86,18 @@ func TestListenCounts(t *testing.T) {
 	}
 }
 
+// TestListenMistakesFirst: a mistake in the flags is told whether or not there is a broker.
+func TestListenMistakesFirst(t *testing.T) {
+	for _, mistake := range [][]string{{"--event", "("}, {"--publisher", "*"}, {"--topic", "\x00"}, {"--exchange", "\x00"}} {
+		for _, command := range []string{"listen", "tap"} {
+			args := append([]string{command, "--url", "rabbit://127.0.0.1:1/", "--timeout", "100ms"}, mistake...)
+			if got := patchbay(t, all.Registry(), args...); got.code != 2 {
+				t.Errorf("%q: exit %d, %s", args, got.code, got.stderr)
+			}
+		}
+	}
+}
+
 // TestListenPriorityTwice: to name a priority twice is to name it.
 func TestListenPriorityTwice(t *testing.T) {
 	registry := all.Registry()
