@@ -21,7 +21,7 @@ func (c *Config) fill(v *values) error {
 
 	c.transport.ConnIdle = r.seconds(rabbitGroup, "conn_pool_ttl", 0)
 	c.transport.BackoffMin = r.seconds(rabbitGroup, "rabbit_retry_interval", 0)
-	c.transport.BackoffMax = r.seconds(rabbitGroup, "rabbit_interval_max", 0)
+	c.transport.BackoffMax = r.seconds(rabbitGroup, "rabbit_interval_max", longest(c.transport.BackoffMin))
 	c.transport.ReplyWindow = r.seconds(rabbitGroup, r.nameOf(rabbitGroup, "kombu_missing_consumer_retry_timeout", "kombu_reconnect_timeout"), 0)
 
 	n := &c.Notifications
@@ -68,6 +68,16 @@ func (c *Config) fill(v *values) error {
 		})
 	}
 	return r.err
+}
+
+// longest returns the longest wait between attempts to connect where the files say only
+// the first: 0, for the transport's own, unless that would cut the first one short. Then
+// it is Python's.
+func longest(first time.Duration) time.Duration {
+	if first <= (*messaging.Options)(nil).WithDefaults().BackoffMax {
+		return 0
+	}
+	return max(first, 30*time.Second)
 }
 
 func driverOf(u *messaging.URL) string {

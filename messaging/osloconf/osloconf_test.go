@@ -287,6 +287,28 @@ func TestOldNamesInLaterFiles(t *testing.T) {
 	}
 }
 
+// TestRetryInterval: waits may be as long as an operator says that they begin.
+func TestRetryInterval(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][2]time.Duration{
+		"":                           {100 * time.Millisecond, 5 * time.Second},
+		"rabbit_retry_interval = 2":  {2 * time.Second, 5 * time.Second},
+		"rabbit_retry_interval = 10": {10 * time.Second, 30 * time.Second},
+		"rabbit_retry_interval = 40": {40 * time.Second, 40 * time.Second},
+		"rabbit_retry_interval = 10\nrabbit_interval_max = 20": {10 * time.Second, 20 * time.Second},
+	} {
+		var got [2]time.Duration
+		open := func(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging.Codec, error) {
+			got = [2]time.Duration{o.BackoffMin, o.BackoffMax}
+			return rabbit.Open(u, o)
+		}
+		c := read(t, "[oslo_messaging_rabbit]\n"+text+"\n", nil)
+		if _, err := c.Open(t.Context(), messaging.Registry{"rabbit": open}, nil); err != nil || got != want {
+			t.Errorf("%q: waits of %v, %v, want %v", text, got, err, want)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	c := read(t, "[DEFAULT]\ntransport_url=rabbit://\n[oslo_messaging_rabbit]\nssl=true\nssl_version=TLSv1_2\nssl_cert_file=c.pem\n", nil)
