@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,7 +74,8 @@ waits for it.`,
 	return cmd
 }
 
-// check finds mistakes in the flags.
+// check finds mistakes in the flags. A listener would tell of some, but not before it
+// is connected.
 func (l *audience) check() error {
 	for _, p := range l.priorities {
 		if _, ok := findPriority(p); !ok {
@@ -81,6 +84,16 @@ func (l *audience) check() error {
 	}
 	if l.count < 0 {
 		return usagef("--count %d: want at least 1", l.count)
+	}
+	for _, f := range [...]struct{ name, expression string }{{"--event", l.filter.EventType}, {"--publisher", l.filter.PublisherID}} {
+		if _, err := regexp.Compile(f.expression); err != nil {
+			return usagef("%s: %w", f.name, err)
+		}
+	}
+	for _, topic := range l.conn.topicsOr(l.topics) {
+		if err := (messaging.Target{Exchange: l.exchange, Topic: topic}).Validate(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -98,8 +111,9 @@ func findPriority(name string) (notify.Priority, bool) {
 func (l *audience) wanted() []notify.Priority {
 	var ps []notify.Priority
 	for _, name := range l.priorities {
-		p, _ := findPriority(name)
-		ps = append(ps, p)
+		if p, _ := findPriority(name); !slices.Contains(ps, p) { // an endpoint takes one handler of each
+			ps = append(ps, p)
+		}
 	}
 	if len(ps) == 0 {
 		return notify.Priorities()

@@ -86,6 +86,28 @@ func TestListenCounts(t *testing.T) {
 	}
 }
 
+// TestListenMistakesFirst: a mistake in the flags is told whether or not there is a broker.
+func TestListenMistakesFirst(t *testing.T) {
+	for _, mistake := range [][]string{{"--event", "("}, {"--publisher", "*"}, {"--topic", "\x00"}, {"--exchange", "\x00"}} {
+		for _, command := range []string{"listen", "tap"} {
+			args := append([]string{command, "--url", "rabbit://127.0.0.1:1/", "--timeout", "100ms"}, mistake...)
+			if got := patchbay(t, all.Registry(), args...); got.code != 2 {
+				t.Errorf("%q: exit %d, %s", args, got.code, got.stderr)
+			}
+		}
+	}
+}
+
+// TestListenPriorityTwice: to name a priority twice is to name it.
+func TestListenPriorityTwice(t *testing.T) {
+	registry := all.Registry()
+	notifies(t, registry, `{"accepted":1}`, "e")
+	got := patchbay(t, registry, "listen", "--url", "fake://", "--priority", "info", "--priority", "info", "--count", "1")
+	if ready := `{"event":"ready","topics":["notifications"],"priorities":["info"]}`; got.code != 0 || !strings.HasPrefix(got.stdout, ready) {
+		t.Errorf("exit %d, %s%s", got.code, got.stdout, got.stderr)
+	}
+}
+
 func TestListenFiltersAndPools(t *testing.T) {
 	registry := all.Registry()
 	s := background(t, registry, "listen", "--url", "fake://", "--pool", "p", "--event", `vol.*\.end`, "--publisher", "host[12]", "--count", "1")

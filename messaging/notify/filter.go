@@ -44,10 +44,10 @@ func (f *Filter) compile() (m matcher, err error) {
 			return m, fmt.Errorf("filter: there is no metadata %.100q, only message_id and timestamp", key)
 		}
 	}
-	if m.publisherID, err = anchored("publisher id", f.PublisherID); err != nil {
+	if m.publisherID, err = ifAny("publisher id", f.PublisherID); err != nil {
 		return m, err
 	}
-	if m.eventType, err = anchored("event type", f.EventType); err != nil {
+	if m.eventType, err = ifAny("event type", f.EventType); err != nil {
 		return m, err
 	}
 	for _, part := range [...]struct {
@@ -56,7 +56,7 @@ func (f *Filter) compile() (m matcher, err error) {
 		to   *[]condition
 	}{{"context", f.Context, &m.context}, {"metadata", f.Metadata, &m.metadata}, {"payload", f.Payload, &m.payload}} {
 		for _, key := range slices.Sorted(maps.Keys(part.from)) {
-			pattern, err := anchored(fmt.Sprintf("%s %.100q", part.what, key), "(?:"+part.from[key]+")") // never empty: the member must be there
+			pattern, err := anchored(fmt.Sprintf("%s %.100q", part.what, key), part.from[key])
 			if err != nil {
 				return m, err
 			}
@@ -66,11 +66,19 @@ func (f *Filter) compile() (m matcher, err error) {
 	return m, nil
 }
 
-func anchored(what, expression string) (*regexp.Regexp, error) {
+// ifAny is anchored for an expression that may be missing. Of a member that a map
+// names, an empty one says that it must be there.
+func ifAny(what, expression string) (*regexp.Regexp, error) {
 	if expression == "" {
 		return nil, nil
 	}
-	pattern, err := regexp.Compile(`\A(?:` + expression + `)`)
+	return anchored(what, expression)
+}
+
+func anchored(what, expression string) (pattern *regexp.Regexp, err error) {
+	if _, err = regexp.Compile(expression); err == nil { // by itself: a bracket of it could end the group
+		pattern, err = regexp.Compile(`\A(?:` + expression + `)`)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("filter of %s: %w", what, err)
 	}

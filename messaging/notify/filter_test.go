@@ -72,6 +72,8 @@ func TestFiltersThatCannotBe(t *testing.T) {
 		for says, f := range map[string]notify.Filter{
 			"filter of publisher id":    {PublisherID: `(`},
 			"filter of event type":      {EventType: `(?<=a)b`}, // Python's, which package regexp does not have
+			"publisher id: error":       {PublisherID: `a)|(?:b`},
+			`filter of context "u"`:     {Context: map[string]string{"u": `a)|(?:b`}},
 			`filter of context "k"`:     {Context: map[string]string{"k": `[`}},
 			`filter of payload "state"`: {Payload: map[string]string{"state": `*`}},
 			`no metadata "time"`:        {Metadata: map[string]string{"time": `x`}},

@@ -78,10 +78,13 @@ func Read(names []string, opts *Options) (*Config, error) {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
 	var all []option
-	for _, file := range files {
+	for i, file := range files {
 		options, err := readFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("reading configuration: %w", err)
+		}
+		for j := range options {
+			options[j].file = i
 		}
 		all = append(all, options...)
 	}
@@ -124,7 +127,7 @@ func expand(names []string) ([]string, error) {
 			return nil, err
 		}
 		for _, e := range entries {
-			if !e.IsDir() && filepath.Ext(e.Name()) == ".conf" {
+			if !e.IsDir() && filepath.Ext(e.Name()) == ".conf" && e.Name()[0] != '.' { // hidden ones are what an editor left
 				files = append(files, filepath.Join(name, e.Name()))
 			}
 		}
@@ -185,8 +188,11 @@ func (c *Config) note(v *values) {
 			}
 		}
 	}
-	if _, there, _ := v.one(defaultGroup, "transport_url"); !there {
+	switch f, there, _ := v.one(defaultGroup, "transport_url"); {
+	case !there:
 		c.Notes = append(c.Notes, Note{"everywhere", "[DEFAULT] transport_url", "is missing: the broker is looked for on this machine"})
+	case f.value == "":
+		c.Notes = append(c.Notes, Note{f.where, "[DEFAULT] transport_url", "is empty: the broker is looked for on this machine"})
 	}
 	slices.Reverse(c.Notes)
 	slices.SortStableFunc(c.Notes, func(a, b Note) int {

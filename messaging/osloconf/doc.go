@@ -17,8 +17,8 @@
 // taken off, an option that is there twice has the last value (or, if it is one of
 // many values, all of them), and $name, ${name} and $group.name stand for other
 // options. Later files go before earlier ones; a directory stands for its *.conf
-// files in the order of their names. With Options.Env, environment variables such as
-// OS_DEFAULT__TRANSPORT_URL go before all files.
+// files, but hidden ones, in the order of their names. With Options.Env, environment
+// variables such as OS_DEFAULT__TRANSPORT_URL go before all files.
 //
 // Of the sections, those of oslo.messaging are understood: of [DEFAULT] the options
 // transport_url, control_exchange, rpc_response_timeout, executor_thread_pool_size and

@@ -16,15 +16,13 @@ import (
 func (c *Config) fill(v *values) error {
 	r := &reader{values: v}
 	c.ResponseTimeout = r.seconds(defaultGroup, "rpc_response_timeout", 60*time.Second)
-	c.Workers = r.integer(defaultGroup, "rpc_thread_pool_size", 64)
-	c.Workers = r.integer(defaultGroup, "executor_thread_pool_size", c.Workers)
+	c.Workers = r.integer(defaultGroup, r.nameOf(defaultGroup, "executor_thread_pool_size", "rpc_thread_pool_size"), 64)
 	c.Ping = r.boolean(defaultGroup, "rpc_ping_enabled")
 
 	c.transport.ConnIdle = r.seconds(rabbitGroup, "conn_pool_ttl", 0)
 	c.transport.BackoffMin = r.seconds(rabbitGroup, "rabbit_retry_interval", 0)
-	c.transport.BackoffMax = r.seconds(rabbitGroup, "rabbit_interval_max", 0)
-	c.transport.ReplyWindow = r.seconds(rabbitGroup, "kombu_reconnect_timeout", 0)
-	c.transport.ReplyWindow = r.seconds(rabbitGroup, "kombu_missing_consumer_retry_timeout", c.transport.ReplyWindow)
+	c.transport.BackoffMax = r.seconds(rabbitGroup, "rabbit_interval_max", longest(c.transport.BackoffMin))
+	c.transport.ReplyWindow = r.seconds(rabbitGroup, r.nameOf(rabbitGroup, "kombu_missing_consumer_retry_timeout", "kombu_reconnect_timeout"), 0)
 
 	n := &c.Notifications
 	n.Retry = r.integer(notificationsGroup, "retry", -1)
@@ -35,7 +33,6 @@ func (c *Config) fill(v *values) error {
 			n.Drivers = append(n.Drivers, d.value)
 		}
 	}
-	r.checkTLS()
 	if r.err != nil {
 		return r.err
 	}
@@ -73,6 +70,16 @@ func (c *Config) fill(v *values) error {
 	return r.err
 }
 
+// longest returns the longest wait between attempts to connect where the files say only
+// the first: 0, for the transport's own, unless that would cut the first one short. Then
+// it is Python's.
+func longest(first time.Duration) time.Duration {
+	if first <= (*messaging.Options)(nil).WithDefaults().BackoffMax {
+		return 0
+	}
+	return max(first, 30*time.Second)
+}
+
 func driverOf(u *messaging.URL) string {
 	driver, _, _ := strings.Cut(u.Scheme, "+")
 	return driver
@@ -102,10 +109,12 @@ func (c *Config) complete(u *messaging.URL, r *reader) {
 		}
 		u.Query = append(u.Query, messaging.QueryOption{Name: name, Value: strings.TrimSpace(f.value)})
 	}
-	if r.isFalse(u, "ssl") { // whose files have no effect then
+	if r.isFalse(u, "ssl") { // whose files and version have no effect then
 		u.Query = slices.DeleteFunc(u.Query, func(o messaging.QueryOption) bool {
 			return strings.HasPrefix(o.Name, "ssl_") && strings.HasSuffix(o.Name, "_file")
 		})
+	} else {
+		r.checkTLS()
 	}
 }
 

@@ -17,6 +17,7 @@ type option struct {
 	group, name string // the group in lower case, but for DEFAULT
 	value       string // not substituted; the lines of a continued one are joined by line breaks
 	where       string // "nova.conf:12"
+	file        int    // how many files were before it
 }
 
 // parse reads a file as oslo.config does. Errors say where, and never quote a line,
@@ -105,9 +106,9 @@ func (p *parser) assign(line string) error {
 		return errors.New("an option needs a name")
 	}
 	if n := len(value); n > 0 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
-		value = value[min(1, n-1):max(n-1, 1)]
+		value = strings.TrimSuffix(value[1:], value[:1]) // nothing is left of one quote alone
 	}
-	p.options = append(p.options, option{p.group, name, value, p.where()})
+	p.options = append(p.options, option{group: p.group, name: name, value: value, where: p.where()})
 	p.open = true
 	return nil
 }

@@ -70,7 +70,10 @@ func (c *Config) Notifier(publisherID string, t *messaging.Transport, log *slog.
 		known["routing"] = d
 	}
 	var drivers []notify.Driver
-	for _, name := range c.Notifications.Drivers {
+	for i, name := range c.Notifications.Drivers {
+		if slices.Contains(c.Notifications.Drivers[:i], name) {
+			continue // it publishes once, in however many files it is
+		}
 		d, ok := known[name]
 		if !ok {
 			return nil, fmt.Errorf("%w: [%s] driver %s: there are messagingv2, messaging, log, noop, and routing, which needs routing_config",

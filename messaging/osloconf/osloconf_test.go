@@ -170,6 +170,22 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestEmptyURL is worth a note: who wrote it meant a broker elsewhere, and Python starts
+// nothing with it.
+func TestEmptyURL(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"", `""`, `"`} {
+		c := read(t, "[DEFAULT]\ntransport_url = "+value+"\n", nil)
+		want := []string{"[DEFAULT] transport_url is empty: the broker is looked for on this machine"}
+		if d := cmp.Diff(want, notes(c)); d != "" {
+			t.Errorf("%q: notes (-want +got):\n%s", value, d)
+		}
+		if !strings.HasSuffix(c.Notes[0].Where, "nova.conf:2") {
+			t.Errorf("%q: the note is about %s", value, c.Notes[0].Where)
+		}
+	}
+}
+
 // TestLaterFilesGoFirst, and the environment before all; values of an option that has
 // many add up.
 func TestLaterFilesGoFirst(t *testing.T) {
@@ -198,6 +214,20 @@ func TestLaterFilesGoFirst(t *testing.T) {
 	}
 	if len(c.Notes) != 1 || c.Notes[0].Where != "environment variable OS_OSLO_MESSAGING_RABBIT__HEARTBEAT_RATE" {
 		t.Errorf("notes %v", c.Notes)
+	}
+}
+
+// TestHiddenFiles of a directory are not read, as with Python's glob: editors and
+// packages leave them there.
+func TestHiddenFiles(t *testing.T) {
+	t.Parallel()
+	hidden := write(t, ".nova.conf", "[DEFAULT]\ntransport_url=rabbit://hidden\n")
+	c, err := osloconf.Read([]string{filepath.Dir(hidden)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.URL.String(); got != "rabbit://" {
+		t.Errorf("the URL is %s", got)
 	}
 }
 
@@ -242,6 +272,43 @@ func TestOldNames(t *testing.T) {
 	}
 }
 
+// TestOldNamesInLaterFiles: a later file goes first, whichever name it has.
+func TestOldNamesInLaterFiles(t *testing.T) {
+	t.Parallel()
+	c, err := osloconf.Read([]string{
+		write(t, "a.conf", "[DEFAULT]\nexecutor_thread_pool_size = 6\n"),
+		write(t, "b.conf", "[DEFAULT]\nrpc_thread_pool_size = 5\n"),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Workers != 5 {
+		t.Errorf("%d workers, want 5", c.Workers)
+	}
+}
+
+// TestRetryInterval: waits may be as long as an operator says that they begin.
+func TestRetryInterval(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][2]time.Duration{
+		"":                           {100 * time.Millisecond, 5 * time.Second},
+		"rabbit_retry_interval = 2":  {2 * time.Second, 5 * time.Second},
+		"rabbit_retry_interval = 10": {10 * time.Second, 30 * time.Second},
+		"rabbit_retry_interval = 40": {40 * time.Second, 40 * time.Second},
+		"rabbit_retry_interval = 10\nrabbit_interval_max = 20": {10 * time.Second, 20 * time.Second},
+	} {
+		var got [2]time.Duration
+		open := func(u *messaging.URL, o *messaging.Options) (messaging.Driver, []messaging.Codec, error) {
+			got = [2]time.Duration{o.BackoffMin, o.BackoffMax}
+			return rabbit.Open(u, o)
+		}
+		c := read(t, "[oslo_messaging_rabbit]\n"+text+"\n", nil)
+		if _, err := c.Open(t.Context(), messaging.Registry{"rabbit": open}, nil); err != nil || got != want {
+			t.Errorf("%q: waits of %v, %v, want %v", text, got, err, want)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	c := read(t, "[DEFAULT]\ntransport_url=rabbit://\n[oslo_messaging_rabbit]\nssl=true\nssl_version=TLSv1_2\nssl_cert_file=c.pem\n", nil)
@@ -254,6 +321,24 @@ func TestTLS(t *testing.T) {
 	c = read(t, "[DEFAULT]\ntransport_url=rabbit+tls://h\n[oslo_messaging_rabbit]\nssl_ca_file=c.pem\n", nil)
 	if d := cmp.Diff(map[string]string{"ssl_ca_file": "c.pem"}, query(c.URL)); d != "" {
 		t.Errorf("rabbit+tls (-want +got):\n%s", d)
+	}
+}
+
+// TestVersionWithoutTLS: a version of TLS that is not spoken here harms nobody who
+// speaks none.
+func TestVersionWithoutTLS(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"transport_url=rabbit://\n", "transport_url=fake://\n", "transport_url=rabbit://h/?ssl=false\n[oslo_messaging_rabbit]\nssl=true\n"} {
+		text = "[DEFAULT]\n" + text + "[oslo_messaging_rabbit]\nssl_version=TLSv1\n"
+		if _, err := osloconf.Read([]string{write(t, "nova.conf", text)}, nil); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for _, url := range []string{"rabbit+tls://h", "rabbit://h/?ssl=1"} {
+		text := "[DEFAULT]\ntransport_url=" + url + "\n[oslo_messaging_rabbit]\nssl_version=TLSv1\n"
+		if _, err := osloconf.Read([]string{write(t, "nova.conf", text)}, nil); !errors.Is(err, osloconf.ErrInvalid) {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 
@@ -388,6 +473,21 @@ func TestNotifier(t *testing.T) {
 		if _, err := c.Notifier("p", tr, nil); !errors.Is(err, osloconf.ErrInvalid) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// TestDriverTwice: the values of several files add up, and a driver publishes once all
+// the same, as in Python.
+func TestDriverTwice(t *testing.T) {
+	t.Parallel()
+	c := read(t, "[DEFAULT]\ntransport_url=fake://\n[oslo_messaging_notifications]\ndriver=log\ndriver=noop\ndriver=log\n", nil)
+	var log strings.Builder
+	n, err := c.Notifier("p", nil, slog.New(slog.NewTextHandler(&log, nil)))
+	if err == nil {
+		err = n.Info(t.Context(), "volume.create.end", nil)
+	}
+	if got := strings.Count(log.String(), "volume.create.end"); err != nil || got != 1 {
+		t.Errorf("logged %d times, %v", got, err)
 	}
 }
 

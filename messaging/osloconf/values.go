@@ -22,6 +22,23 @@ func (v *values) one(group, name string) (f found, ok bool, err error) {
 	return v.lookup(group, name, 0)
 }
 
+// nameOf returns the name by which an option is set that has an old one, too. The
+// environment decides, then the last file; within each, the new name goes first.
+func (v *values) nameOf(group, name, old string) string {
+	for _, n := range [...]string{name, old} {
+		if _, _, ok := v.environment(group, n); ok {
+			return n
+		}
+	}
+	used, file := name, -1
+	for i := range v.options {
+		if o := &v.options[i]; o.group == group && (o.name == name || o.name == old && o.file > file) {
+			used, file = o.name, o.file
+		}
+	}
+	return used
+}
+
 // many returns the values of an option that has many, in their order.
 func (v *values) many(group, name string) ([]found, error) {
 	v.followed = 0

@@ -198,7 +198,7 @@ type recorder struct {
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 func (r *recorder) WriteHeader(status int) {
-	if !r.written && status >= http.StatusOK { // the others come before the response
+	if !r.written && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) { // the others come before the response
 		r.status, r.written = status, true
 	}
 	r.ResponseWriter.WriteHeader(status)

@@ -170,6 +170,25 @@ func TestResponseWriterKeepsItsPowers(t *testing.T) {
 	td.all(t)
 }
 
+// TestSwitchingProtocols: unlike the other 1xx, it is the response.
+func TestSwitchingProtocols(t *testing.T) {
+	t.Parallel()
+	td := newTold()
+	h := httpnotify.New(td.queue, nil)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	}))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+	all := td.all(t)
+	var p payload
+	if err := json.Unmarshal(all[1].Payload, &p); err != nil {
+		t.Fatal(err)
+	}
+	if p.Response == nil || p.Response.Status != "101 Switching Protocols" {
+		t.Errorf("payload %s", all[1].Payload)
+	}
+}
+
 // TestRequestsNeverWait: for a broker that does not answer.
 func TestRequestsNeverWait(t *testing.T) {
 	t.Parallel()
