@@ -127,7 +127,7 @@ func (s *server) pipe() (*link.Link, error) {
 
 // serve serves a link that somebody opened, until it ends.
 func (s *server) serve(lk *link.Link) {
-	ss := &session{server: s, link: lk, reserved: map[*source]int{}}
+	ss := &session{server: s, link: lk}
 	theirs, err := ss.greet()
 	if err == nil {
 		ss.name, ss.local = theirs.Name, theirs.Node == s.c.id

@@ -26,8 +26,6 @@ type session struct {
 	waiters atomic.Int32  // replies that wait for the peer to read
 	open    atomic.Int64  // requests that were taken in and are not settled
 
-	reserved map[*source]int // room that is kept for it, guarded by each source's listener
-
 	mu       sync.Mutex // protects the following, and the order of what is written
 	received uint64     // the last request that was taken in
 	told     uint64     // up to which the peer knows
