@@ -58,11 +58,10 @@ const keepScratch = 64 << 10
 
 // greet exchanges greetings.
 func (ss *session) greet() (*proto.HelloBody, error) {
-	o := &ss.server.c.o.link
 	ss.over = make(chan struct{})
-	late := time.AfterFunc(o.Handshake, func() { ss.link.Abort(fmt.Errorf("%w: no greeting in %v", link.ErrSilent, o.Handshake)) })
-	defer late.Stop()
+	greeted := hurry(ss.server.life, ss.link, &ss.server.c.o.link)
 	theirs, err := receiveHello(ss.link)
+	greeted()
 	if err != nil {
 		return nil, err
 	}
