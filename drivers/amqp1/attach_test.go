@@ -3,6 +3,7 @@ package amqp1
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"runtime"
@@ -195,6 +196,27 @@ func TestCloseWhileAttachingAgain(t *testing.T) {
 	case <-time.After(long):
 		t.Fatal("Close does not end")
 	}
+}
+
+// TestAttachedForNobody: a link that is attached while nobody waits for it any more is one
+// of the connection's, which is used by who sends there next.
+func TestAttachedForNobody(t *testing.T) {
+	p, c := attachingPeer(t, false)
+	to := messaging.Address{Topic: "t"}
+	ctx, cancel := context.WithCancel(t.Context())
+	sent := make(chan error, 1)
+	go func() { sent <- c.Send(ctx, to, &messaging.Message{}, nil) }()
+	<-p.again
+	cancel()
+	if err := <-sent; !errors.Is(err, messaging.ErrNotSent) || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want %v and %v", err, messaging.ErrNotSent, context.Canceled)
+	}
+	for range 2 {
+		c.lanes.closeIdle()
+	}
+	close(p.let)
+	l := c.lanes.use(c.routes.to(c, to))
+	eventually(t, "the link to be attached", func() bool { return l.current() != nil })
 }
 
 // long bounds what is waited for, generously.
