@@ -22,7 +22,7 @@ type lane struct {
 	used   uint64 // when it last was, by the lanes' clock
 	looked uint64 // used, when it was last looked at
 
-	open atomic.Int64  // sends without an outcome
+	open atomic.Int64  // sends without an outcome, and an attaching that is under way
 	turn chan struct{} // whose it is attaches
 
 	mu   sync.Mutex // protects link
@@ -82,8 +82,12 @@ func (l *lane) attached(ctx context.Context) (*sender, error) {
 		<-l.turn
 		return link, nil
 	}
+	l.open.Add(1) // who waits may give up: a lane that was closed meanwhile would have a link that nobody detaches
 	err := l.c.Await(ctx, func() error {
-		defer func() { <-l.turn }()
+		defer func() {
+			l.open.Add(-1)
+			<-l.turn
+		}()
 		link, err := l.attach()
 		if err != nil {
 			return err

@@ -19,8 +19,10 @@ type source struct {
 	reply   bool
 	address string // where the node can be sent to; of a reply node only
 
-	mu   sync.Mutex // protects link
-	link *receiver
+	mu    sync.Mutex // protects the following
+	link  *receiver
+	freed bool // whoever attaches another link has to end it
+
 	over chan struct{} // closed when the goroutine has ended; nil: it was not started
 }
 
@@ -108,9 +110,10 @@ func (s *source) attach() (*receiver, error) {
 		c.retire(session.Close)
 		return nil, err
 	}
-	s.mu.Lock()
-	s.link = link
-	s.mu.Unlock()
+	if !s.keep(link) {
+		c.retire(session.Close)
+		return nil, messaging.ErrClosed
+	}
 	if s.address == "" { // the first time; a dynamic one is attached once
 		s.address = s.plan.source.address
 		if s.plan.dynamic {
@@ -122,6 +125,17 @@ func (s *source) attach() (*receiver, error) {
 	}
 	link.credit.start()
 	return link, nil
+}
+
+// keep makes a link the present one, unless free did not see it in time.
+func (s *source) keep(link *receiver) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.freed {
+		return false
+	}
+	s.link = link
+	return true
 }
 
 // linkName returns a name that no other link has.
@@ -156,7 +170,10 @@ func (s *source) drain() {
 // when it returns: a peer that answers none of it is lost then.
 func (s *source) free() error {
 	c := s.l.c
-	link := s.current()
+	s.mu.Lock()
+	s.freed = true
+	link := s.link
+	s.mu.Unlock()
 	if link == nil {
 		return nil
 	}

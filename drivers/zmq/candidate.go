@@ -223,7 +223,7 @@ func (cl *client) join(cd *candidate, lk *link.Link, hello *proto.HelloBody) (*p
 	case hello.Node == cl.c.id && cd.endpoint != localEndpoint:
 		cd.attempted(errSelf)
 		return nil, errSelf
-	case old != nil && old.up:
+	case old != nil && old.link != nil: // it is up, or the consequences of its end are still to be drawn
 		cd.attempted(errAgain)
 		return nil, errAgain
 	}

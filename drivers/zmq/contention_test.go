@@ -223,3 +223,42 @@ func TestCutsUnderLoad(t *testing.T) {
 	pollers.Wait() // what was sent again may still come
 	t.Logf("%d accepted, %d of unknown outcome, %d handled again", n, unknown.Load(), twice)
 }
+
+// TestListenersOfOneNode has two listeners of one node turn back what the same clients
+// send, and keep room for them, at the same time.
+func TestListenersOfOneNode(t *testing.T) {
+	const clients, each = 3, 100
+	url := nodesURL(t, 1, "")
+	node := dial(t, url)
+	topics := []string{"a", "b"}
+	ctx, stop := context.WithCancel(t.Context())
+	var pollers, senders sync.WaitGroup
+	defer pollers.Wait()
+	defer stop()
+	for _, name := range topics {
+		l := listenOn(t, node, messaging.Subscription{Sources: []messaging.Address{targetOf(name)}, Prefetch: 1})
+		pollers.Go(func() {
+			for {
+				d, err := l.Poll(ctx)
+				if err != nil {
+					return
+				}
+				_ = d.Settle(ctx, messaging.Ack) // the test may be over
+			}
+		})
+	}
+	for range clients {
+		conn := dial(t, url)
+		for _, name := range topics {
+			senders.Go(func() {
+				for range each {
+					if err := send(t, conn, targetOf(name), "x"); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+	}
+	senders.Wait()
+}

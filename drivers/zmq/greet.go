@@ -6,7 +6,6 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/link"
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/proto"
@@ -21,7 +20,7 @@ func (cd *candidate) open() (*peer, error) {
 	if err != nil {
 		return nil, explainDial(err)
 	}
-	hello, err := greet(lk, &c.o.link, c.hello(nil))
+	hello, err := greet(cd.life, lk, &c.o.link, c.hello(nil))
 	if err != nil {
 		lk.Abort(err)
 		return nil, explainDial(err)
@@ -61,14 +60,24 @@ func (cd *candidate) dial() (*link.Link, error) {
 	})
 }
 
-// greet exchanges greetings within the time for a handshake.
-func greet(lk *link.Link, o *link.Options, ours *proto.HelloBody) (*proto.HelloBody, error) {
-	late := time.AfterFunc(o.Handshake, func() { lk.Abort(fmt.Errorf("%w: no greeting in %v", link.ErrSilent, o.Handshake)) })
-	defer late.Stop()
+// greet exchanges greetings, as long as life lasts and within the time for a handshake.
+func greet(life context.Context, lk *link.Link, o *link.Options, ours *proto.HelloBody) (*proto.HelloBody, error) {
+	defer hurry(life, lk, o)()
 	if err := sendHello(lk, ours); err != nil {
 		return nil, err
 	}
 	return receiveHello(lk)
+}
+
+// hurry ends a link when life or the time for a handshake does, unless its greeting has
+// come and it is told so.
+func hurry(life context.Context, lk *link.Link, o *link.Options) (greeted func()) {
+	ctx, cancel := context.WithTimeoutCause(life, o.Handshake, fmt.Errorf("%w: no greeting in %v", link.ErrSilent, o.Handshake))
+	stop := context.AfterFunc(ctx, func() { lk.Abort(context.Cause(ctx)) })
+	return func() {
+		stop()
+		cancel()
+	}
 }
 
 func sendHello(lk *link.Link, ours *proto.HelloBody) error {

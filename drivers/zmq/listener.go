@@ -29,7 +29,7 @@ func newListener(c *conn, sub messaging.Subscription) *listener {
 	sub.Sources = slices.Clone(sub.Sources)
 	l := &listener{c: c, sub: sub, ended: make(chan struct{}), wake: make(chan struct{}, 1)}
 	for i, a := range sub.Sources {
-		l.sources = append(l.sources, &source{listener: l, index: i, wire: proto.Source{
+		l.sources = append(l.sources, &source{listener: l, index: i, shares: map[*session]int{}, wire: proto.Source{
 			Address: a, Group: sub.Group, Member: nameIn(sub.Sources, a), Prefetch: uint32(min(sub.Prefetch, maxOutstanding)), AtMostOnce: sub.AtMostOnce,
 		}})
 	}

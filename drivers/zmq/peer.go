@@ -22,7 +22,7 @@ type peer struct {
 	most    int64 // bytes of body that it takes; 0: it does not say
 	members map[uint32]*member
 
-	link      *link.Link // the present one
+	link      *link.Link // the present one; nil: it was lost, and down has seen to that
 	number    uint64     // of the link, for reply addresses
 	up        bool
 	seq       uint64    // of the last request on the link

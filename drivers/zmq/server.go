@@ -21,6 +21,9 @@ import (
 type server struct {
 	c *conn
 
+	life context.Context //nolint:containedctx // of links that have not greeted
+	end  context.CancelCauseFunc
+
 	binding chan struct{} // holds one element while somebody binds
 
 	mu       sync.RWMutex // protects the following
@@ -34,7 +37,9 @@ type server struct {
 }
 
 func newServer(c *conn) *server {
-	return &server{c: c, binding: make(chan struct{}, 1), sessions: map[*session]struct{}{}, sources: map[uint32]*source{}}
+	s := &server{c: c, binding: make(chan struct{}, 1), sessions: map[*session]struct{}{}, sources: map[uint32]*source{}}
+	s.life, s.end = context.WithCancelCause(c.life)
+	return s
 }
 
 // bind binds the node's endpoint, if that was not done, and makes it known.
@@ -127,7 +132,7 @@ func (s *server) pipe() (*link.Link, error) {
 
 // serve serves a link that somebody opened, until it ends.
 func (s *server) serve(lk *link.Link) {
-	ss := &session{server: s, link: lk, reserved: map[*source]int{}}
+	ss := &session{server: s, link: lk}
 	theirs, err := ss.greet()
 	if err == nil {
 		ss.name, ss.local = theirs.Name, theirs.Node == s.c.id
@@ -241,6 +246,7 @@ func (s *server) leave(ctx context.Context) {
 	s.bound, s.lease = nil, nil
 	sessions := slices.Collect(maps.Keys(s.sessions))
 	s.mu.Unlock()
+	s.end(errLeaving)
 	if lease != nil {
 		if err := lease.Release(ctx); err != nil {
 			s.c.log.Warn("patchbay: taking the endpoint out of discovery", "error", err)

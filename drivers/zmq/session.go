@@ -26,8 +26,6 @@ type session struct {
 	waiters atomic.Int32  // replies that wait for the peer to read
 	open    atomic.Int64  // requests that were taken in and are not settled
 
-	reserved map[*source]int // room that is kept for it, guarded by each source's listener
-
 	mu       sync.Mutex // protects the following, and the order of what is written
 	received uint64     // the last request that was taken in
 	told     uint64     // up to which the peer knows
@@ -60,11 +58,10 @@ const keepScratch = 64 << 10
 
 // greet exchanges greetings.
 func (ss *session) greet() (*proto.HelloBody, error) {
-	o := &ss.server.c.o.link
 	ss.over = make(chan struct{})
-	late := time.AfterFunc(o.Handshake, func() { ss.link.Abort(fmt.Errorf("%w: no greeting in %v", link.ErrSilent, o.Handshake)) })
-	defer late.Stop()
+	greeted := hurry(ss.server.life, ss.link, &ss.server.c.o.link)
 	theirs, err := receiveHello(ss.link)
+	greeted()
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,9 @@ type source struct {
 	index    int // in Subscription.Sources
 	wire     proto.Source
 	used     int
-	reserved int        // room that is kept; sessions know how much of it is theirs
-	waiting  []*session // for room, in turn
+	reserved int              // room that is kept
+	shares   map[*session]int // of it: for whom
+	waiting  []*session       // for room, in turn
 }
 
 func (s *source) limit() int { return int(s.wire.Prefetch) }
@@ -56,9 +57,9 @@ func (s *source) admit(d *delivery) bool {
 	waits := slices.Contains(s.waiting, ss)
 	ok := true
 	switch {
-	case d.flags&proto.UsesRoom != 0 && ss.reserved[s] > 0:
+	case d.flags&proto.UsesRoom != 0 && s.shares[ss] > 0:
 		s.release(ss, 1)
-	case s.used+s.reserved >= s.limit() || waits || ss.reserved[s] > 0:
+	case s.used+s.reserved >= s.limit() || waits || s.shares[ss] > 0:
 		ok = false
 	}
 	if ok {
@@ -72,10 +73,10 @@ func (s *source) admit(d *delivery) bool {
 
 // release takes n off what is kept for a session. The listener's lock is held.
 func (s *source) release(ss *session, n int) {
-	n = min(n, ss.reserved[s])
+	n = min(n, s.shares[ss])
 	s.reserved -= n
-	if ss.reserved[s] -= n; ss.reserved[s] == 0 {
-		delete(ss.reserved, s)
+	if s.shares[ss] -= n; s.shares[ss] == 0 {
+		delete(s.shares, ss)
 	}
 }
 
@@ -90,7 +91,7 @@ func (s *source) grant() {
 		n := max(1, free/len(s.waiting))
 		ss := s.waiting[0]
 		s.waiting = slices.Delete(s.waiting, 0, 1)
-		ss.reserved[s] += n
+		s.shares[ss] += n
 		s.reserved += n
 		free -= n
 		ss.write(proto.Head{Kind: proto.Room, Source: s.wire.Number, Count: uint32(n)}, nil)
@@ -109,7 +110,7 @@ func (s *source) pass(ss *session, n int) {
 func (s *source) forget(ss *session) {
 	s.listener.mu.Lock()
 	defer s.listener.mu.Unlock()
-	s.release(ss, ss.reserved[s])
+	s.release(ss, s.shares[ss])
 	s.waiting = slices.DeleteFunc(s.waiting, func(other *session) bool { return other == ss })
 	s.grant()
 }

@@ -150,7 +150,7 @@ func (r routes) tidy(p *pool) {
 	}
 	rt := p.route
 	if i := slices.Index(rt.pools, p); i >= 0 {
-		rt.pools = slices.Delete(rt.pools, i, i+1)
+		rt.pools = slices.Concat(rt.pools[:i], rt.pools[i+1:]) // who tidies may be going through them
 	}
 	if len(rt.pools) == 0 && r[rt.address] == rt {
 		delete(r, rt.address)
