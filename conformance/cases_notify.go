@@ -267,12 +267,13 @@ func notifyRequeued(t *trial) {
 	topic := t.name("notifications")
 	delay := t.scaled(moment)
 	tried := make(chan time.Time, 16)
+	var tries atomic.Int32
 	s := t.subscribe(topic, "s", notify.ListenerOptions{AllowRequeue: true, RequeueDelay: delay}, func(key string) error {
 		if key != "hard" {
 			return nil
 		}
 		tried <- time.Now()
-		if len(tried) < 3 {
+		if tries.Add(1) < 3 {
 			return errors.New("not now")
 		}
 		return nil

@@ -178,6 +178,27 @@ func TestInterruptedCaseIsNoFailure(t *testing.T) {
 	}
 }
 
+// TestLostOnTheWay: a driver that does not know an outcome need not be wrong about a
+// message that never arrived. One of which none arrives is.
+func TestLostOnTheWay(t *testing.T) {
+	t.Parallel()
+	for lost, want := range map[string]conformance.Outcome{"answer lost/0": conformance.Pass, "answer lost": conformance.Fail} {
+		swallow := func(d messaging.Driver, _ *messaging.URL) messaging.Driver {
+			return &driver{Driver: d, w: newWorld(hooks{send: func(ctx context.Context, c *conn, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
+				if bytes.Contains(m.Body, []byte(lost)) {
+					done.Complete(messaging.ErrOutcomeUnknown)
+					return nil
+				}
+				return c.Conn.Send(ctx, to, m, done)
+			}})}
+		}
+		r := check(t, fakeHarness(0, swallow), conformance.Options{Run: "^cut_between_write_and_confirm$"})
+		if c := r.Cases[0]; c.Outcome != want {
+			t.Errorf("with %q lost on the way: %s, want %s (%s)", lost, c.Outcome, want, c.Reason)
+		}
+	}
+}
+
 func TestSkips(t *testing.T) {
 	t.Parallel()
 	h := fakeHarness(0, nil)

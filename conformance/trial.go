@@ -247,6 +247,16 @@ func (t *trial) waitKeys(keys ...string) {
 	}
 }
 
+// waitAny is waitKeys for one of the keys, if there are any.
+func (t *trial) waitAny(keys []string) {
+	err := t.ledger.wait(t.patient(), func(l *ledger) bool {
+		return len(keys) == 0 || slices.ContainsFunc(keys, func(k string) bool { return l.copies[k] > 0 })
+	})
+	if err != nil {
+		t.fatalf("waiting for any of %q: %v", keys, err)
+	}
+}
+
 // ended waits until done is closed, which somebody does at the end.
 func (t *trial) ended(who string, done <-chan struct{}) {
 	ctx := t.patient()
