@@ -133,7 +133,7 @@ type reading struct {
 
 func (m *meter) measure(ctx context.Context) (_ *Sample, err error) {
 	defer func() {
-		if err != nil && ctx.Err() != nil { // every operation failed of it
+		if err != nil && ctx.Err() != nil { // which is what the operations failed of
 			err = fmt.Errorf("measuring %v: %w", m.spec, context.Cause(ctx))
 		}
 	}()
