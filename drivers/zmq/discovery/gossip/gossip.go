@@ -94,19 +94,19 @@ func readHostPort(r *messaging.OptionReader, name string, def hostPort) hostPort
 
 // connect joins the others.
 func (o *options) connect(_ context.Context, c discovery.Config) (discovery.Discovery, error) {
-	v := &view{changed: make(chan struct{}, 1), stop: make(chan struct{}), members: map[string]string{}}
+	v := &view{name: rand.Text(), changed: make(chan struct{}, 1), stop: make(chan struct{}), members: map[string]string{}}
 	for _, h := range c.Hosts {
 		if h.Host != "" {
 			v.seeds = append(v.seeds, net.JoinHostPort(h.Host, strconv.Itoa(cmp.Or(h.Port, defaultPort))))
 		}
 	}
 	config := memberlist.DefaultLANConfig()
-	config.Name = rand.Text()
+	config.Name = v.name
 	config.Label = o.cluster
 	config.BindAddr, config.BindPort = o.bind.host, o.bind.port
 	config.AdvertiseAddr, config.AdvertisePort = o.advertise.host, cmp.Or(o.advertise.port, o.bind.port)
 	config.SecretKey = o.secret
-	config.Delegate, config.Events = (*delegate)(v), (*events)(v)
+	config.Delegate, config.Events, config.Merge = (*delegate)(v), (*events)(v), (*merges)(v)
 	config.TCPTimeout = joinTime
 	config.LogOutput = logWriter{c.Logger}
 	list, err := memberlist.Create(config)
@@ -119,6 +119,7 @@ func (o *options) connect(_ context.Context, c discovery.Config) (discovery.Disc
 
 // view implements discovery.Discovery.
 type view struct {
+	name    string // ours, among the members
 	list    *memberlist.Memberlist
 	seeds   []string
 	changed chan struct{} // holds a token when members have changed
@@ -129,17 +130,44 @@ type view struct {
 
 	mu       sync.Mutex        // protects the following
 	endpoint string            // ours; empty: we do not listen
+	asSeen   string            // the endpoint with which one who was asked named us
 	members  map[string]string // name of a node that listens to its endpoint
 }
 
 // Register implements discovery.Discovery.
-func (v *view) Register(_ context.Context, endpoint string) (discovery.Lease, error) {
+func (v *view) Register(ctx context.Context, endpoint string) (discovery.Lease, error) {
 	if len(endpoint) > memberlist.MetaMaxSize {
 		return nil, fmt.Errorf("%w: an endpoint of %d bytes, %d can be gossiped", messaging.ErrPermanent, len(endpoint), memberlist.MetaMaxSize)
 	}
 	v.say(endpoint)
-	v.join() // so that who joins from now on, by a seed that lives, knows of us at once
+	for _, seed := range v.seeds {
+		if err := v.tell(ctx, seed, endpoint); err != nil {
+			v.say("")
+			return nil, err
+		}
+	}
 	return (*lease)(v), nil
+}
+
+// tell asks a seed that lives who is there until it names us with our endpoint, so
+// that who joins by it from then on knows of us at once: a seed answers before it
+// takes in what it has been told. One that does not for joinTime hears of it.
+func (v *view) tell(ctx context.Context, seed, endpoint string) error {
+	began := time.Now()
+	for pause := time.Millisecond; ; pause *= 2 {
+		v.setNamed("")
+		_, err := v.list.Join([]string{seed})
+		if err != nil || v.named() == endpoint || time.Since(began)+pause > joinTime {
+			return nil //nolint:nilerr // a seed that does not answer is usual, as for the first node
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("telling the seed %s of %s: %w", seed, endpoint, context.Cause(ctx))
+		}
+	}
 }
 
 // say changes what others are told of us. That some did not answer in time does
@@ -275,6 +303,32 @@ func (e *events) NotifyLeave(n *memberlist.Node) { e.note(n, false) }
 
 // NotifyUpdate implements memberlist.EventDelegate.
 func (e *events) NotifyUpdate(n *memberlist.Node) { e.note(n, true) }
+
+// merges is told what one whom we join knows. It is told of one who joins us, too,
+// which can end tell before its time only if that one has heard of us by itself.
+type merges view
+
+// NotifyMerge implements memberlist.MergeDelegate.
+func (m *merges) NotifyMerge(peers []*memberlist.Node) error {
+	for _, n := range peers {
+		if n.Name == m.name {
+			(*view)(m).setNamed(string(n.Meta))
+		}
+	}
+	return nil
+}
+
+func (v *view) setNamed(endpoint string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.asSeen = endpoint
+}
+
+func (v *view) named() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.asSeen
+}
 
 // logWriter takes memberlist's lines: none is more than a detail here, since links
 // tell who lives.
