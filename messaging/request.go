@@ -215,15 +215,15 @@ type callTable struct {
 
 type callShard struct {
 	mu      sync.Mutex
-	calls   map[string]*call  // that wait here
-	watched map[string]*Watch // that are handled here
+	calls   map[string]*call    // that wait here
+	watched map[string][]*Watch // by call, of those that are handled here
 	free    freelist[*call]
 }
 
 func newCallTable(t *Transport) *callTable {
 	r := &callTable{t: t}
 	for i := range r.shards {
-		r.shards[i] = callShard{calls: make(map[string]*call), watched: make(map[string]*Watch)}
+		r.shards[i] = callShard{calls: make(map[string]*call), watched: make(map[string][]*Watch)}
 	}
 	return r
 }

@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -30,7 +31,7 @@ func (t *Transport) Watch(in *Incoming) (*Watch, error) {
 	w := &Watch{t: t, in: in, gone: make(chan struct{})}
 	s := t.calls.shard(in.CallID)
 	s.mu.Lock()
-	s.watched[in.CallID] = w
+	s.watched[in.CallID] = append(s.watched[in.CallID], w) // one that came again is handled twice
 	s.mu.Unlock()
 	return w, nil
 }
@@ -50,19 +51,22 @@ func (w *Watch) Close() {
 	s := w.t.calls.shard(w.in.CallID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.watched[w.in.CallID] == w {
-		delete(s.watched, w.in.CallID)
+	id := w.in.CallID
+	left := slices.DeleteFunc(s.watched[id], func(other *Watch) bool { return other == w })
+	if s.watched[id] = left; len(left) == 0 {
+		delete(s.watched, id)
 	}
 }
 
 // tellWatch tells whoever handles that call that it is over. s.mu is held.
 func (s *callShard) tellWatch(id string) bool {
-	w, ok := s.watched[id]
-	if ok && !w.ended {
-		w.ended = true
-		close(w.gone)
+	for _, w := range s.watched[id] {
+		if !w.ended {
+			w.ended = true
+			close(w.gone)
+		}
 	}
-	return ok
+	return len(s.watched[id]) > 0
 }
 
 // abandonTime bounds the telling: the next heartbeat is another chance.
