@@ -6,10 +6,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq"
+	"github.com/patchbay-go/patchbay/drivers/zmq/discovery"
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/link"
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -95,5 +97,73 @@ func TestDialMuteNode(t *testing.T) {
 	}()
 	if err := soon(t, "Dial", dialled); !errors.Is(err, messaging.ErrConnect) || !errors.Is(err, enough) {
 		t.Errorf("%v, want %v and %v", err, messaging.ErrConnect, enough)
+	}
+}
+
+// late is a discovery that takes its time to register, whatever the context says.
+type late struct {
+	asked, answer chan struct{}
+	released      atomic.Bool
+}
+
+func (d *late) Register(context.Context, string) (discovery.Lease, error) {
+	close(d.asked)
+	<-d.answer
+	return d, nil
+}
+
+func (d *late) Release(context.Context) error {
+	d.released.Store(true)
+	return nil
+}
+
+func (d *late) Watch(_ context.Context, see func([]string)) error {
+	see(nil)
+	return nil
+}
+
+func (d *late) Close(context.Context) error { return nil }
+
+// TestCloseWhileRegistering: a node that is closed while it makes itself known
+// leaves no registration behind.
+func TestCloseWhileRegistering(t *testing.T) {
+	d := &late{asked: make(chan struct{}), answer: make(chan struct{})}
+	backend := discovery.Backend{Name: "late", Configure: func(*messaging.URL, *messaging.OptionReader) discovery.Connector {
+		return func(context.Context, discovery.Config) (discovery.Discovery, error) { return d, nil }
+	}}
+	u, err := messaging.ParseURL("zmq:///?discovery=late&bind=127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver, _, err := zmq.Opener(backend)(u, quiet().WithDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := driver.Dial(t.Context(), messaging.Endpoint{Name: t.Name()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listened, closed := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := node.Listen(t.Context(), messaging.Subscription{Sources: []messaging.Address{targetOf("work")}, Prefetch: 1})
+		listened <- err
+	}()
+	<-d.asked
+	go func() { closed <- node.Close(context.Background()) }()
+	select {
+	case err := <-closed:
+		closed <- err
+		t.Error("Close has ended before the registration did")
+	case <-time.After(50 * time.Millisecond): // what is shown is that nothing happens meanwhile
+	}
+	close(d.answer)
+	if err := soon(t, "Listen", listened); !errors.Is(err, messaging.ErrConnLost) {
+		t.Errorf("Listen = %v, want %v", err, messaging.ErrConnLost)
+	}
+	if err := soon(t, "Close", closed); err != nil {
+		t.Error(err)
+	}
+	if !d.released.Load() {
+		t.Error("the registration stays")
 	}
 }

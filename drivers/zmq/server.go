@@ -50,6 +50,9 @@ func (s *server) bind(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	defer context.AfterFunc(s.life, func() { giveUp(errLeaving) })()
 	s.mu.RLock()
 	bound, lease := s.bound != nil, s.lease != nil
 	s.mu.RUnlock()
@@ -242,11 +245,20 @@ func (s *server) source(number uint32) *source {
 func (s *server) leave(ctx context.Context) {
 	s.mu.Lock()
 	s.leaving = true
-	bound, lease, remove := s.bound, s.lease, s.remove
-	s.bound, s.lease = nil, nil
+	bound, remove := s.bound, s.remove
+	s.bound = nil
 	sessions := slices.Collect(maps.Keys(s.sessions))
 	s.mu.Unlock()
 	s.end(errLeaving)
+	select { // who binds may be about to have a lease
+	case s.binding <- struct{}{}:
+		<-s.binding
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	lease := s.lease
+	s.lease = nil
+	s.mu.Unlock()
 	if lease != nil {
 		if err := lease.Release(ctx); err != nil {
 			s.c.log.Warn("patchbay: taking the endpoint out of discovery", "error", err)

@@ -181,7 +181,7 @@ func (v *view) warn(err error) {
 
 // Register implements discovery.Discovery.
 func (v *view) Register(ctx context.Context, endpoint string) (discovery.Lease, error) {
-	l := &lease{view: v, endpoint: endpoint, stop: make(chan struct{})}
+	l := &lease{view: v, endpoint: endpoint, stop: make(chan struct{}), kept: make(chan struct{})}
 	if err := l.renew(ctx, true); err != nil {
 		return nil, v.explain("taking a lease at", err)
 	}
@@ -194,7 +194,8 @@ type lease struct {
 	view     *view
 	endpoint string
 	once     sync.Once
-	stop     chan struct{}
+	stop     chan struct{} // closed by Release
+	kept     chan struct{} // closed when it is renewed no more
 }
 
 // renew writes the lease; tell says that others are told, since it may be news.
@@ -213,6 +214,7 @@ func (l *lease) renew(ctx context.Context, tell bool) error {
 
 // keep renews the lease, three times in its life.
 func (l *lease) keep() {
+	defer close(l.kept)
 	ticker := time.NewTicker(l.view.o.lease / 3)
 	defer ticker.Stop()
 	failed := false
@@ -239,6 +241,10 @@ func (l *lease) Release(ctx context.Context) error {
 	v := l.view
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	select { // a renewal that is under way would come behind
+	case <-l.kept:
+	case <-ctx.Done():
+	}
 	_, err := v.client.TxPipelined(ctx, func(p goredis.Pipeliner) error {
 		p.Del(ctx, v.key(l.endpoint))
 		p.SRem(ctx, v.index(), l.endpoint)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/patchbay-go/patchbay/conformance/faultproxy"
 	"github.com/patchbay-go/patchbay/drivers/zmq/discovery"
 	"github.com/patchbay-go/patchbay/drivers/zmq/discovery/discoverytest"
 	"github.com/patchbay-go/patchbay/drivers/zmq/discovery/redis"
@@ -104,6 +105,67 @@ func TestNoRedis(t *testing.T) {
 	if err := d.Close(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestReleaseWhileRenewing: what is released stays so, although a renewal was under way.
+func TestReleaseWhileRenewing(t *testing.T) {
+	store, err := url.Parse(brokertest.Redis(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, err := faultproxy.Listen(t.Context(), store.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := proxy.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const renewal = 100 * time.Millisecond
+	const query = "/?discovery=redis&discovery_lease=0.3"
+	far := open(t, "zmq://"+proxy.Addr()+query)
+	for range 20 { // which of the two comes first is chance
+		lease, err := far.Register(t.Context(), "tcp://released:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy.Blackhole()
+		<-time.After(renewal + renewal/4) // one is under way
+		released := make(chan error, 1)
+		go func() { released <- lease.Release(t.Context()) }()
+		<-time.After(renewal / 10) // and so is the release
+		proxy.Heal()
+		if err := <-released; err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(renewal / 10) // for the renewal
+		var there []string
+		if err := open(t, "zmq://"+store.Host+query).Watch(t.Context(), func(endpoints []string) { there = endpoints }); err != nil {
+			t.Fatal(err)
+		}
+		if len(there) > 0 {
+			t.Fatalf("after its release %v is there", there)
+		}
+	}
+}
+
+func open(t *testing.T, rawURL string) discovery.Discovery {
+	t.Helper()
+	u, err := messaging.ParseURL(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := redis.Backend().Configure(u, u.Options())(t.Context(), discoveryConfig(u))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
 }
 
 func discoveryConfig(u *messaging.URL) discovery.Config {
