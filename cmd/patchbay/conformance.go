@@ -117,6 +117,11 @@ func (p *proof) printList() error {
 
 // prove runs the cases and reports.
 func (p *proof) prove(ctx context.Context) error {
+	for _, name := range []string{p.json, p.markdown} {
+		if err := writable(name); err != nil {
+			return err
+		}
+	}
 	harness, closeHarness, err := p.app.harness(ctx, p.url)
 	if err != nil {
 		return err
@@ -152,6 +157,19 @@ func (p *proof) write(report *conformance.Report) error {
 		return err
 	}
 	return writeFile(p.markdown, func(w io.Writer) error { return conformance.WriteMatrix(w, report) })
+}
+
+// writable finds out, before a run that takes long, whether its report can be
+// written in the end.
+func writable(name string) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o666) //nolint:gosec // the user's, as os.Create makes it
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // writeFile creates a file and lets fn write it; "" is no file.

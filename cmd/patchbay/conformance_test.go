@@ -50,6 +50,16 @@ func TestConformanceReports(t *testing.T) {
 	}
 }
 
+// A report that cannot be written is found out before a run, not after it.
+func TestConformanceReportsCannotBeWritten(t *testing.T) {
+	for _, flag := range []string{"--json", "--markdown"} {
+		got := patchbay(t, all.Registry(), "conformance", "--run", "^call_reply$", flag, filepath.Join(t.TempDir(), "absent", "report"))
+		if got.code == 0 || strings.Contains(got.stderr, "call_reply") || !strings.Contains(got.stderr, "absent") {
+			t.Errorf("%s: exit %d, %s", flag, got.code, got.stderr)
+		}
+	}
+}
+
 // The in-memory driver has a harness with everything: nothing may be skipped.
 func TestConformanceOfFakeSkipsNothing(t *testing.T) {
 	got := patchbay(t, all.Registry(), "conformance", "--url", "fake://?wire=oslo", "--run",

@@ -165,7 +165,7 @@ func (s *storm) call(ctx context.Context, t *testing.T, token string) bool {
 	begin := time.Now()
 	var got string
 	err := s.client.Call(ctx, "echo", rpc.Args{"Token": token}, &got)
-	if took := time.Since(begin); took > stormDeadline+time.Second {
+	if took := time.Since(begin); took > 3*stormDeadline { // the machine may stand still for a moment
 		t.Errorf("call %s took %v", token, took)
 	}
 	s.calls.Add(1)

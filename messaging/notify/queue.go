@@ -3,6 +3,7 @@ package notify
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -23,7 +24,7 @@ type Queue struct {
 	waiting  chan queued
 	senders  sync.WaitGroup
 	work     context.Context //nolint:containedctx // of the senders: it ends when Close gives up
-	giveUp   context.CancelFunc
+	giveUp   context.CancelCauseFunc
 	dropped  atomic.Uint64
 	failed   atomic.Uint64
 	noise    throttle.Limit
@@ -62,7 +63,7 @@ func NewQueue(n *Notifier, opts *QueueOptions) *Queue {
 		q.opts.OnError = q.complain
 	}
 	q.waiting = make(chan queued, q.opts.Size)
-	q.work, q.giveUp = context.WithCancel(context.Background()) //nolint:forbidigo // nobody's ctx lives as long as the queue
+	q.work, q.giveUp = context.WithCancelCause(context.Background()) //nolint:forbidigo // nobody's ctx lives as long as the queue
 	for range q.opts.Senders {
 		q.senders.Go(q.send)
 	}
@@ -118,7 +119,8 @@ func (q *Queue) send() {
 
 // Close publishes what waits, until ctx ends, and returns when every goroutine of
 // the queue has ended. If ctx ended before, the error tells how many were not
-// published. It may be called again, and concurrently.
+// published. It may be called again, and concurrently: the first ctx that ends is
+// everybody's.
 func (q *Queue) Close(ctx context.Context) error {
 	q.mu.Lock()
 	if !q.closed {
@@ -134,17 +136,20 @@ func (q *Queue) Close(ctx context.Context) error {
 	}()
 	select {
 	case <-over:
-		q.giveUp()
-		return nil
 	case <-ctx.Done():
+		q.giveUp(context.Cause(ctx))
+		<-over
 	}
-	q.giveUp()
-	<-over
-	if lost := q.failed.Load() - before; lost > 0 {
-		return &messaging.OpError{Op: "closing a queue of notifications", Err: fmt.Errorf("%d were not published: %w", lost, context.Cause(ctx))}
+	q.giveUp(errEmpty)
+	lost, cause := q.failed.Load()-before, context.Cause(q.work)
+	if lost == 0 || errors.Is(cause, errEmpty) {
+		return nil
 	}
-	return nil
+	return &messaging.OpError{Op: "closing a queue of notifications", Err: fmt.Errorf("%d were not published: %w", lost, cause)}
 }
+
+// errEmpty is why a queue ends that has nothing left, not for want of time.
+var errEmpty = errors.New("the queue is empty")
 
 // QueueStats are a Queue's numbers. Counters only grow.
 type QueueStats struct {

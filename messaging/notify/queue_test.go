@@ -104,6 +104,28 @@ func TestQueueGivesUpWithItsClose(t *testing.T) {
 	})
 }
 
+// TestQueueClosedTwiceAtOnce: one who would have waited learns that another gave up.
+func TestQueueClosedTwiceAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := notify.NewQueue(notify.NewNotifier("p", []notify.Driver{newGate()}, nil), &notify.QueueOptions{
+			OnError: func(*notify.Notification, error) {},
+		})
+		if err := q.Notify(t.Context(), notify.Info, "e", nil); err != nil {
+			t.Fatal(err)
+		}
+		patient := make(chan error, 1)
+		go func() { patient <- q.Close(t.Context()) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for who, err := range map[string]error{"who gave up": q.Close(ctx), "who would have waited": <-patient} {
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 were not published") {
+				t.Errorf("%s: %v", who, err)
+			}
+		}
+	})
+}
+
 // TestQueueTellsFailures in a log, and not without bound.
 func TestQueueTellsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
