@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -21,19 +22,19 @@ func monitoringCases() []Case {
 
 // interval is the monitor time of these cases: long enough for a busy machine
 // to send a heartbeat every half of it.
-const interval = 750 * time.Millisecond
+const interval = 1200 * time.Millisecond
 
 // napping starts a server whose method "nap" takes a number of intervals.
 func (t *trial) napping() (topic string) {
 	topic = t.name("topic")
 	ep := t.endpoint("s")
 	rpc.Handle(ep, "nap", func(ctx context.Context, a struct {
-		Intervals int `json:"intervals"`
+		Intervals float64 `json:"intervals"`
 	},
 	) (string, error) {
 		// The passing of time is what is asked for; nothing is synchronised by it.
 		select {
-		case <-time.After(time.Duration(a.Intervals) * t.scaled(interval)):
+		case <-time.After(time.Duration(a.Intervals * float64(t.scaled(interval)))):
 			return "rested", nil
 		case <-ctx.Done():
 			return "", ctx.Err()
@@ -43,17 +44,64 @@ func (t *trial) napping() (topic string) {
 	return topic
 }
 
-func (t *trial) nap(c *rpc.Client, intervals int) {
+func (t *trial) nap(c *rpc.Client, intervals float64) error {
 	got, err := rpc.CallFor[string](t.ctx, c, "nap", rpc.Args{"intervals": intervals})
-	if err != nil || got != "rested" {
-		t.fatalf("a call of %d intervals returned %q, %v", intervals, got, err)
+	if t.heard(err) != nil || got != "rested" {
+		return fmt.Errorf("a call of %v intervals returned %q, %v", intervals, got, err) //nolint:errorlint // for the report
 	}
+	return nil
+}
+
+// steadily makes an attempt, which opens what it needs anew, at what heartbeats must
+// come in time for. One that failed while the process itself stood still, with the
+// whole machine perhaps, tells nothing of the driver, and is made again.
+func (t *trial) steadily(attempt func() error) {
+	const attempts = 5
+	for n := 1; ; n++ {
+		stood, err := stoodStill(attempt)
+		if err == nil {
+			return
+		}
+		if n == attempts || stood < t.scaled(interval)/4 {
+			t.fatalf("%v", err)
+		}
+		t.prove("the process stood still for %v, and %v", stood.Round(time.Millisecond), err)
+	}
+}
+
+// stoodStill runs f, and tells the longest time for which meanwhile no goroutine of
+// this process ran.
+func stoodStill(f func() error) (stood time.Duration, err error) {
+	const tick = 10 * time.Millisecond
+	var longest time.Duration
+	over, told := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(told)
+		ticker := time.NewTicker(tick)
+		defer ticker.Stop()
+		for last, ended := time.Now(), false; !ended; {
+			select {
+			case <-ticker.C:
+			case <-over:
+				ended = true
+			}
+			now := time.Now()
+			longest, last = max(longest, now.Sub(last)-tick), now
+		}
+	}()
+	defer func() {
+		close(over)
+		<-told
+		stood = longest
+	}()
+	return 0, f()
 }
 
 func heartbeatKeeps(t *trial) {
 	topic := t.napping()
-	c := t.client(t.open(), topic)
-	t.nap(c.Prepare(rpc.WithMonitor(t.scaled(interval))), 2)
+	t.steadily(func() error {
+		return t.nap(t.client(t.open(), topic).Prepare(rpc.WithMonitor(t.scaled(interval))), 1.25)
+	})
 }
 
 func heartbeatLost(t *trial) {
@@ -78,31 +126,41 @@ func heartbeatLost(t *trial) {
 
 func heartbeatStops(t *trial) {
 	topic := t.napping()
-	tr := t.open()
-	c := t.client(tr, topic)
-	t.nap(c.Prepare(rpc.WithMonitor(t.scaled(interval))), 2)
-	// A second call, without heartbeats, gives those of the first time to come.
-	before := tr.Stats().Received
-	t.nap(c, 1)
-	if n := tr.Stats().Received - before; n != 1 {
-		t.errorf("the client received %d messages during a call without a monitor, want its reply alone", n)
-	}
+	t.steadily(func() error {
+		tr := t.open()
+		c := t.client(tr, topic)
+		if err := t.nap(c.Prepare(rpc.WithMonitor(t.scaled(interval))), 1.25); err != nil {
+			return err
+		}
+		// A second call, without heartbeats, gives those of the first time to come.
+		before := tr.Stats().Received
+		t.check(t.nap(c, 0.5), "calling again")
+		if n := tr.Stats().Received - before; n != 1 {
+			return fmt.Errorf("the client received %d messages during a call without a monitor, want its reply alone", n)
+		}
+		return nil
+	})
 }
 
 func heartbeatInterval(t *trial) {
 	topic := t.napping()
-	tr := t.open()
-	c := t.client(tr, topic)
-	t.echo(c, "connected")
-	const intervals = 3
-	before := tr.Stats().Received
-	t.nap(c.Prepare(rpc.WithMonitor(t.scaled(interval))), intervals)
-	beats := int(tr.Stats().Received-before) - 1
-	t.prove("%d heartbeats in %d intervals", beats, intervals)
-	// One every half interval; a busy machine may skip some.
-	if beats < intervals-1 || beats > 2*intervals+1 {
-		t.errorf("%d heartbeats came in %d intervals, want one every half of them", beats, intervals)
-	}
+	t.steadily(func() error {
+		tr := t.open()
+		c := t.client(tr, topic)
+		t.echo(c, "connected")
+		const intervals = 2
+		before := tr.Stats().Received
+		if err := t.nap(c.Prepare(rpc.WithMonitor(t.scaled(interval))), intervals); err != nil {
+			return err
+		}
+		beats := int(tr.Stats().Received-before) - 1
+		t.prove("%d heartbeats in %d intervals", beats, intervals)
+		// One every half interval; a busy machine may skip some.
+		if beats < intervals || beats > 2*intervals+1 {
+			return fmt.Errorf("%d heartbeats came in %d intervals, want one every half of them", beats, intervals)
+		}
+		return nil
+	})
 }
 
 func ping(t *trial) {

@@ -74,7 +74,7 @@ func replyMutants() []mutant {
 			onSend(func(c *conn, to *messaging.Address, m *messaging.Message) {
 				if beat, _ := m.Header("pb-heartbeat"); beat == "true" {
 					again, at := copyOf(m), *to
-					time.AfterFunc(250*time.Millisecond, func() { c.quietly(at, again) })
+					time.AfterFunc(450*time.Millisecond, func() { c.quietly(at, again) })
 				}
 			}),
 		},

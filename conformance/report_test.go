@@ -5,13 +5,20 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/patchbay-go/patchbay/conformance"
+	"github.com/patchbay-go/patchbay/conformance/fakeharness"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -195,6 +202,48 @@ func TestLostOnTheWay(t *testing.T) {
 		r := check(t, fakeHarness(0, swallow), conformance.Options{Run: "^cut_between_write_and_confirm$"})
 		if c := r.Cases[0]; c.Outcome != want {
 			t.Errorf("with %q lost on the way: %s, want %s (%s)", lost, c.Outcome, want, c.Reason)
+		}
+	}
+}
+
+// TestStandstill: heartbeats that do not come fail a driver, unless the process
+// stood still meanwhile.
+func TestStandstill(t *testing.T) {
+	for stop, want := range map[string]conformance.Outcome{
+		"":                             conformance.Fail,
+		"kill -STOP $0; kill -CONT $0": conformance.Fail, // too short to matter
+		"kill -STOP $0; sleep 0.6; kill -CONT $0": conformance.Pass,
+	} {
+		var mu sync.Mutex
+		lost := "" // the address that heartbeats do not reach
+		lose := hooks{send: func(ctx context.Context, c *conn, to messaging.Address, m *messaging.Message, done messaging.Completion) error {
+			mu.Lock()
+			defer mu.Unlock()
+			beat, _ := m.Header("pb-heartbeat")
+			if beat == "true" && lost == "" {
+				lost = to.Direct
+				if out, err := exec.CommandContext(t.Context(), "sh", "-c", stop, strconv.Itoa(os.Getpid())).CombinedOutput(); err != nil {
+					t.Errorf("%q: %v, %s", stop, err, out)
+				}
+			}
+			if beat == "true" && to.Direct == lost {
+				done.Complete(nil)
+				return nil
+			}
+			return c.Conn.Send(ctx, to, m, done)
+		}}
+		h := fakeharness.New(fakeharness.Options{
+			Transport: &messaging.Options{Logger: slog.New(slog.DiscardHandler), ReplyWindow: time.Millisecond}, // it is real time
+			Wrap: func(d messaging.Driver, _ *messaging.URL) messaging.Driver {
+				return &driver{Driver: d, w: newWorld(lose)}
+			},
+		})
+		report, err := conformance.Check(t.Context(), h, conformance.Options{Run: "^heartbeat_keeps_long_call$"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := report.Cases[0]; c.Outcome != want {
+			t.Errorf("%q: %s, want %s (%s)", stop, c.Outcome, want, c.Reason)
 		}
 	}
 }
