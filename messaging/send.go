@@ -344,6 +344,11 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	case <-r.done:
 		return r.err
 	case <-ctx.Done():
+	}
+	select {
+	case <-r.done: // too: what is known counts
+		return r.err
+	default:
 		return &OpError{
 			Op: "waiting for the outcome of", Addr: r.to.String(),
 			Err: fmt.Errorf("%w: %w", ErrOutcomeUnknown, context.Cause(ctx)),

@@ -166,6 +166,21 @@ func TestReceipt(t *testing.T) {
 	})
 }
 
+func TestReceiptKnowsItsOutcomeWhenTheWaitIsOver(t *testing.T) {
+	tr := (&script{}).open(t, "script://", nil)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 32 { // a select takes either at random
+		r, err := tr.Start(t.Context(), topic, &Envelope{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Wait(over); err != nil {
+			t.Fatalf("accepted before ctx ended, but Wait says %v", err)
+		}
+	}
+}
+
 func TestUnsupportedBeforeTheWire(t *testing.T) {
 	for name, o := range map[string]*SendOptions{
 		"ttl":       {TTL: time.Second},

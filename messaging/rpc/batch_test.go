@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -57,6 +58,30 @@ func TestCastBatch(t *testing.T) {
 				t.Errorf("took %v, want the client's timeout", took)
 			}
 			b.broker.Block(false)
+		})
+	})
+	t.Run("ctx ends on the way", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bus) {
+			b.serve("s1", nil, demo())
+			ctx, cancel := context.WithCancel(t.Context())
+			sent := 0
+			c := b.client(&rpc.ClientOptions{Middleware: []rpc.Middleware{func(next rpc.Invoker) rpc.Invoker {
+				return func(ctx context.Context, r *rpc.Request) (json.RawMessage, error) {
+					if sent++; sent > 100 {
+						cancel()
+					}
+					return next(ctx, r)
+				}
+			}}})
+			var be *rpc.BatchError
+			if err := rpc.CastBatch(ctx, c, "nothing", make([]rpc.None, 200)); !errors.As(err, &be) {
+				t.Fatalf("got %v", err)
+			}
+			for i, err := range be.Outcomes {
+				if accepted := i < 100; accepted != (err == nil) || !accepted && !errors.Is(err, messaging.ErrNotSent) {
+					t.Errorf("number %d: %v", i, err)
+				}
+			}
 		})
 	})
 }
