@@ -70,6 +70,7 @@ func hostileEndpoint() *rpc.Endpoint {
 		return rpc.None{}, err
 	})
 	rpc.Handle(ep, "channel", func(context.Context, rpc.None) (any, error) { return make(chan int), nil })
+	rpc.Handle(ep, "huge panic", func(context.Context, rpc.None) (string, error) { panic(strings.Repeat("x", 17<<20)) })
 	rpc.Handle(ep, "huge", func(context.Context, rpc.None) (string, error) { return strings.Repeat("x", 17<<20), nil })
 	return ep
 }
@@ -193,6 +194,18 @@ func TestResultTooLarge(t *testing.T) {
 		}
 		if r := remote(t, err); !strings.Contains(r.Message, "too large") {
 			t.Errorf("the failure does not say why: %v", r)
+		}
+		wantGood(t, c)
+	})
+}
+
+// TestFailureTooLarge: so it is with a failure.
+func TestFailureTooLarge(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		b.serve("h", nil, hostileEndpoint())
+		c := b.client(nil)
+		if r := remote(t, c.Call(b.ctx(), "huge panic", nil, nil)); r.Class != "Panic" {
+			t.Errorf("got %.100v", r)
 		}
 		wantGood(t, c)
 	})
