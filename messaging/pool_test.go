@@ -181,6 +181,27 @@ func TestPoolAuthFailureEndsTheWait(t *testing.T) {
 	})
 }
 
+// Whatever one host refuses for good, another may come up.
+func TestPoolTriesTheOtherHostWhateverOneRefuses(t *testing.T) {
+	for _, refusal := range []error{ErrAuth, ErrPermanent, ErrUnsupported, ErrTooLarge} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &script{dial: func(n int, ep Endpoint) error {
+				if ep.Host.Host == "a" {
+					return fmt.Errorf("%w: %w", ErrConnect, refusal)
+				}
+				if n < 6 {
+					return fmt.Errorf("%w: refused", ErrConnect)
+				}
+				return nil
+			}}
+			tr := s.open(t, "script://u:p@a,u:p@b/", nil)
+			if err := tr.Send(within(t, time.Hour), topic, &Envelope{}, nil); err != nil {
+				t.Errorf("the other host came up, but %v", err)
+			}
+		})
+	}
+}
+
 func TestPoolAsksForCredentialsAtEveryDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
