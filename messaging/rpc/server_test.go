@@ -121,6 +121,17 @@ func TestDrainEndsAtItsDeadline(t *testing.T) {
 	})
 }
 
+// closeOnce counts how often it is closed.
+type closeOnce struct {
+	rpc.Executor
+	closed int
+}
+
+func (e *closeOnce) Close(ctx context.Context) error {
+	e.closed++
+	return e.Executor.Close(ctx)
+}
+
 func TestLifecycle(t *testing.T) {
 	t.Run("start, stop and wait may be repeated, concurrently", func(t *testing.T) {
 		onNative(t, func(t *testing.T, b *bus) {
@@ -160,6 +171,24 @@ func TestLifecycle(t *testing.T) {
 				t.Error(err)
 			}
 			wantIs(t, s.Start(t.Context()), messaging.ErrClosed)
+		})
+	})
+	t.Run("one that never started closes its executor", func(t *testing.T) {
+		onNative(t, func(t *testing.T, b *bus) {
+			e := &closeOnce{Executor: rpc.Workers(2)}
+			s := b.server("s1", &rpc.ServerOptions{Executor: e}, demo())
+			b.broker.RefuseNew(true)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			wantIs(t, s.Start(ctx), context.DeadlineExceeded)
+			for range 2 {
+				if err := s.Wait(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+			if e.closed != 1 {
+				t.Errorf("closed %d times", e.closed)
+			}
 		})
 	})
 	t.Run("a start that failed can be repeated", func(t *testing.T) {
