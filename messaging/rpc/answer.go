@@ -55,7 +55,7 @@ func (j *job) Complete(err error) {
 func (j *job) retry(err error) {
 	ctx, cancel := context.WithDeadline(j.session.Plain, j.patience())
 	defer cancel()
-	if errors.Is(err, messaging.ErrOutcomeUnknown) {
+	if errors.Is(err, messaging.ErrOutcomeUnknown) || errors.Is(err, messaging.ErrNotSent) {
 		err = j.server.transport.ReplyOnce(ctx, j.in, j.reply())
 	}
 	if j.replied(ctx, err) {
