@@ -179,7 +179,7 @@ func TestReplyThatMayNotHaveArrivedIsSentAgain(t *testing.T) {
 	for _, outcome := range []error{messaging.ErrOutcomeUnknown, messaging.ErrNotSent} {
 		for _, ack := range []rpc.AckMode{rpc.AckEarly, rpc.AckLate} {
 			onNative(t, func(t *testing.T, b *bus) {
-				b.tap = &tap{lose: new(atomic.Int32), lost: outcome}
+				b.tap = &tap{lose: new(atomic.Int32), kind: messaging.KindReply, lost: outcome}
 				b.tap.lose.Store(2)
 				s := b.serve("s1", &rpc.ServerOptions{Ack: ack}, demo())
 				if n, err := rpc.CallFor[int](t.Context(), b.client(nil), "add", addArgs{1, 2}); n != 3 || err != nil {
