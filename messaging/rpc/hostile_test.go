@@ -182,6 +182,37 @@ func TestHostileReplyAddresses(t *testing.T) {
 	})
 }
 
+// TestHostileFloodOfWhatIsGivenBack: what a handler gives back until it is dropped
+// fills no log, either.
+func TestHostileFloodOfWhatIsGivenBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		ep := &rpc.Endpoint{}
+		rpc.Handle(ep, "m", func(_ context.Context, a map[string]string) (rpc.None, error) {
+			return rpc.None{}, rpc.Requeue(errors.New("cannot read " + a["text"]))
+		})
+		s := b.serve("h", &rpc.ServerOptions{Ack: rpc.AckLate, MaxAttempts: 2}, ep)
+		attacker := newStranger(b)
+		for range 100 { // each is tried twice
+			attacker.request(messaging.Envelope{Method: "m", Body: []byte(`{"text": "` + strings.Repeat("x", 16<<10) + `"}`)})
+		}
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if got := s.Stats().Abandoned; got != 100 {
+			t.Errorf("%d were abandoned", got)
+		}
+		var last []string
+		for line := range strings.Lines(b.log.String()) {
+			if strings.Contains(line, "after its last attempt") {
+				last = append(last, line)
+			}
+		}
+		if len(last) == 0 {
+			t.Error("nothing was said")
+		}
+		wantQuiet(t, strings.Join(last, ""))
+	})
+}
+
 // TestResultTooLarge: the caller hears at once that the result cannot reach it.
 func TestResultTooLarge(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bus) {
