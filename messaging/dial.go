@@ -89,8 +89,11 @@ func (d *dialer) attempt(ctx context.Context, h Host) (Conn, error) {
 	t := d.t
 	d.tries++
 	hp := h.HostPort()
-	ctx, cancel := context.WithTimeout(ctx, t.opts.DialTimeout)
-	defer cancel()
+	if t.opts.DialTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.opts.DialTimeout)
+		defer cancel()
+	}
 	ep := Endpoint{Host: hp, Name: t.opts.Name, Credentials: func(ctx context.Context) (Credentials, error) {
 		if t.opts.Credentials != nil {
 			return t.opts.Credentials(ctx, hp)
