@@ -210,7 +210,8 @@ func (r *Receiver) free(ctx context.Context, ss *Session) error {
 }
 
 // drainError tells why a drain did not end. If it is that ctx ended, the
-// handlers are told.
+// handlers are told; and if it ended before the receiver was stopped, that is begun
+// at least, or what still comes would wait for nobody.
 func (r *Receiver) drainError(ctx context.Context, err error) error {
 	ss := r.session.Load()
 	if ctx.Err() == nil || ss == nil {
@@ -218,6 +219,7 @@ func (r *Receiver) drainError(ctx context.Context, err error) error {
 	}
 	running := &messaging.DrainError{Running: ss.running()}
 	ss.abort(running)
+	_, _ = ss.Stream.Stop(ctx)
 	return r.OpError("draining", running)
 }
 

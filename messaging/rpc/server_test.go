@@ -93,6 +93,30 @@ func TestDrainFinishesWhatIsInHand(t *testing.T) {
 	})
 }
 
+// Who may not wait at all stops the server all the same: nothing is fetched for
+// handlers that were told to end.
+func TestDrainWithoutTimeStopsTheServer(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		first := b.serve("s1", nil, demo())
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		var drain *rpc.DrainError
+		if err := first.Wait(over); !errors.As(err, &drain) {
+			t.Fatal(err)
+		}
+		b.serve("s2", nil, demo())
+		c := b.client(&rpc.ClientOptions{Timeout: time.Second})
+		for range 10 {
+			if err := c.Call(t.Context(), "add", nil, nil); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := first.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDrainEndsAtItsDeadline(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bus) {
 		g := newGated()
