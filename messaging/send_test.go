@@ -232,3 +232,26 @@ func TestUseAfterClose(t *testing.T) {
 		}
 	})
 }
+
+// What is closed is closed, however little time there is to wait for it.
+func TestCloseAgainWithoutTime(t *testing.T) {
+	tr := (&script{}).open(t, "script://", nil)
+	st, err := tr.Listen(t.Context(), Subscription{Sources: []Address{topic}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range []interface {
+		Close(ctx context.Context) error
+	}{st, tr} {
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 32 { // a select takes either at random
+			if err := c.Close(over); err != nil {
+				t.Fatalf("%T is closed, but Close says %v", c, err)
+			}
+		}
+	}
+}
