@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -192,6 +193,25 @@ func TestReplyThatMayNotHaveArrivedIsSentAgain(t *testing.T) {
 			})
 		}
 	}
+}
+
+// However many replies the peer does not take, few wait to be sent again.
+func TestRepliesThatAreNotSentAreBounded(t *testing.T) {
+	onNative(t, func(t *testing.T, b *bus) {
+		b.tap = &tap{lose: new(atomic.Int32), kind: messaging.KindReply, lost: messaging.ErrNotSent}
+		b.tap.lose.Store(1 << 30)
+		s := b.serve("h", nil, demo())
+		attacker := newStranger(b)
+		for i := range 1000 {
+			attacker.request(messaging.Envelope{Method: "nothing", CallID: fmt.Sprint(i), ReplyTo: "full"})
+		}
+		synctest.Wait()
+		if n := s.Stats(); n.Running > 256 || n.RepliesLost < 1000-256 {
+			t.Errorf("%+v", n)
+		}
+		b.tap.lose.Store(0)
+		<-time.After(time.Minute)
+	})
 }
 
 // A reply to an address that is not there is tried for a while, those after it once,
