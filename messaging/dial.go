@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -68,14 +69,14 @@ func (d *dialer) round(ctx context.Context) (Conn, error) {
 	return nil, err
 }
 
-// transientError hides ErrAuth and ErrPermanent of one host while another host
-// may still be reached.
+// transientError hides that one host refuses for good while another host may still
+// be reached.
 type transientError struct{ err error }
 
 func (e *transientError) Error() string { return e.err.Error() }
 
 func (e *transientError) Is(target error) bool {
-	return target != ErrPermanent && target != ErrAuth && errors.Is(e.err, target)
+	return !slices.Contains(forGood(), target) && errors.Is(e.err, target)
 }
 
 func (e *transientError) As(target any) bool { return errors.As(e.err, target) }
@@ -88,8 +89,11 @@ func (d *dialer) attempt(ctx context.Context, h Host) (Conn, error) {
 	t := d.t
 	d.tries++
 	hp := h.HostPort()
-	ctx, cancel := context.WithTimeout(ctx, t.opts.DialTimeout)
-	defer cancel()
+	if t.opts.DialTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.opts.DialTimeout)
+		defer cancel()
+	}
 	ep := Endpoint{Host: hp, Name: t.opts.Name, Credentials: func(ctx context.Context) (Credentials, error) {
 		if t.opts.Credentials != nil {
 			return t.opts.Credentials(ctx, hp)
@@ -182,12 +186,10 @@ func gaveUp(cause, last error) error {
 
 // isPermanent reports whether repeating what failed cannot help.
 func isPermanent(err error) bool {
-	for _, p := range [...]error{
-		ErrPermanent, ErrAuth, ErrUnsupported, ErrInvalidTarget, ErrTooLarge, ErrUndecodable,
-	} {
-		if errors.Is(err, p) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(forGood(), func(p error) bool { return errors.Is(err, p) })
+}
+
+// forGood returns the errors of what cannot succeed when it is repeated.
+func forGood() []error {
+	return []error{ErrPermanent, ErrAuth, ErrUnsupported, ErrInvalidTarget, ErrTooLarge, ErrUndecodable}
 }

@@ -38,7 +38,8 @@ type Options struct {
 	// be idle before it is closed. Default: 5 minutes; negative: for ever.
 	ConnIdle time.Duration
 
-	// DialTimeout bounds one attempt to connect to one host. Default: 10 s.
+	// DialTimeout bounds one attempt to connect to one host. Default: 10 s;
+	// negative: the driver's bounds alone.
 	DialTimeout time.Duration
 
 	// BackoffMin and BackoffMax bound the waits between rounds of attempts to

@@ -3,6 +3,7 @@ package messaging_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -181,6 +182,27 @@ func TestPoolAuthFailureEndsTheWait(t *testing.T) {
 	})
 }
 
+// Whatever one host refuses for good, another may come up.
+func TestPoolTriesTheOtherHostWhateverOneRefuses(t *testing.T) {
+	for _, refusal := range []error{ErrAuth, ErrPermanent, ErrUnsupported, ErrTooLarge} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &script{dial: func(n int, ep Endpoint) error {
+				if ep.Host.Host == "a" {
+					return fmt.Errorf("%w: %w", ErrConnect, refusal)
+				}
+				if n < 6 {
+					return fmt.Errorf("%w: refused", ErrConnect)
+				}
+				return nil
+			}}
+			tr := s.open(t, "script://u:p@a,u:p@b/", nil)
+			if err := tr.Send(within(t, time.Hour), topic, &Envelope{}, nil); err != nil {
+				t.Errorf("the other host came up, but %v", err)
+			}
+		})
+	}
+}
+
 func TestPoolAsksForCredentialsAtEveryDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
@@ -224,6 +246,22 @@ func TestPoolDialOutlivesItsCaller(t *testing.T) {
 		}
 		if took := time.Since(began); took != 0 || s.dialled() != 1 {
 			t.Errorf("the second caller waited %v, %d dials", took, s.dialled())
+		}
+	})
+}
+
+// A negative time is no bound, not one that has passed.
+func TestPoolDialsWithoutABound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slowDial{script: &script{caps: allCaps}, takes: time.Minute}
+		u, _ := ParseURL("script://a")
+		tr, err := NewTransport(s, []Codec{plain{}}, u, &Options{DialTimeout: -1, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tr.Close(t.Context()) }()
+		if err := tr.Connect(within(t, time.Hour)); err != nil {
+			t.Error(err)
 		}
 	})
 }

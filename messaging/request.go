@@ -155,7 +155,7 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, erro
 				return nil, ev.err
 			case ev.rang:
 				if c.alarm.isOver() {
-					return nil, gaveUpCall(ctx)
+					return c.giveUp(ctx)
 				}
 			case timer != nil:
 				timer.Reset(monitor)
@@ -164,6 +164,27 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, erro
 		case <-silence:
 			return nil, fmt.Errorf("%w: no heartbeat for %v", ErrServerLost, monitor)
 		case <-done:
+			return c.giveUp(ctx)
+		}
+	}
+}
+
+// giveUp ends the wait because ctx has ended, unless what ended the call was told
+// before: of two that are there, a select takes either.
+func (c *call) giveUp(ctx context.Context) (*Incoming, error) {
+	for {
+		select {
+		case ev := <-c.events:
+			switch {
+			case ev.reply != nil:
+				c.ended = true
+				return ev.reply, nil
+			case ev.err != nil:
+				return nil, ev.err
+			case ev.beat != nil:
+				c.beat = ev.beat // whose server is to know
+			}
+		default:
 			return nil, gaveUpCall(ctx)
 		}
 	}

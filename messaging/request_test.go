@@ -160,6 +160,35 @@ func TestRequestCancelled(t *testing.T) {
 	})
 }
 
+// A reply that came before ctx ended counts, also if the caller's goroutine looks
+// only when both have happened.
+func TestReplyIsThereWhenTheWaitIsOver(t *testing.T) {
+	for name, end := range map[string]func(cancel context.CancelFunc){
+		"cancelled": func(cancel context.CancelFunc) { cancel() },
+		"deadline":  func(context.CancelFunc) { elapse(time.Minute) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 32 { // a select takes either at random
+				synctest.Test(t, func(t *testing.T) {
+					s := &script{}
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					s.send = func(_ *scriptConn, _ Address, m Message) (error, []error) {
+						s.listener().deliver(reply(decodePlain(t, m), "done"))
+						synctest.Wait()
+						end(cancel)
+						return nil, []error{nil}
+					}
+					tr := s.open(t, "script://", nil)
+					if r, err := tr.Request(ctx, topic, &Envelope{}, nil); err != nil || string(r.Body) != "done" {
+						t.Errorf("answered before the wait was over, but got %v, error %v", r, err)
+					}
+				})
+			}
+		})
+	}
+}
+
 func TestRepliesLateTwiceAndForeign(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := answering(func(s *script, _ *scriptConn, e Envelope) {

@@ -340,13 +340,11 @@ func (r *Receipt) Err() error {
 // Wait waits for the outcome and returns Err. If ctx ends first, the error is
 // ErrOutcomeUnknown and wraps ctx's cause; Wait may be called again.
 func (r *Receipt) Wait(ctx context.Context) error {
-	select {
-	case <-r.done:
+	if closes(ctx, r.done) {
 		return r.err
-	case <-ctx.Done():
-		return &OpError{
-			Op: "waiting for the outcome of", Addr: r.to.String(),
-			Err: fmt.Errorf("%w: %w", ErrOutcomeUnknown, context.Cause(ctx)),
-		}
+	}
+	return &OpError{
+		Op: "waiting for the outcome of", Addr: r.to.String(),
+		Err: fmt.Errorf("%w: %w", ErrOutcomeUnknown, context.Cause(ctx)),
 	}
 }

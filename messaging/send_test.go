@@ -166,6 +166,21 @@ func TestReceipt(t *testing.T) {
 	})
 }
 
+func TestReceiptKnowsItsOutcomeWhenTheWaitIsOver(t *testing.T) {
+	tr := (&script{}).open(t, "script://", nil)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 32 { // a select takes either at random
+		r, err := tr.Start(t.Context(), topic, &Envelope{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Wait(over); err != nil {
+			t.Fatalf("accepted before ctx ended, but Wait says %v", err)
+		}
+	}
+}
+
 func TestUnsupportedBeforeTheWire(t *testing.T) {
 	for name, o := range map[string]*SendOptions{
 		"ttl":       {TTL: time.Second},
@@ -216,4 +231,27 @@ func TestUseAfterClose(t *testing.T) {
 			t.Error("an operation on a closed transport waited")
 		}
 	})
+}
+
+// What is closed is closed, however little time there is to wait for it.
+func TestCloseAgainWithoutTime(t *testing.T) {
+	tr := (&script{}).open(t, "script://", nil)
+	st, err := tr.Listen(t.Context(), Subscription{Sources: []Address{topic}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range []interface {
+		Close(ctx context.Context) error
+	}{st, tr} {
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 32 { // a select takes either at random
+			if err := c.Close(over); err != nil {
+				t.Fatalf("%T is closed, but Close says %v", c, err)
+			}
+		}
+	}
 }

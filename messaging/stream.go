@@ -338,12 +338,10 @@ func (s *Stream) Close(ctx context.Context) error {
 		close(s.closed)
 		return s.closeErr
 	}
-	select {
-	case <-s.closed:
-		return s.closeErr
-	case <-ctx.Done():
+	if !closes(ctx, s.closed) {
 		return &OpError{Op: "closing the listener of", Addr: describe(&s.sub), Err: context.Cause(ctx)}
 	}
+	return s.closeErr
 }
 
 func (s *Stream) end(ctx context.Context) error {

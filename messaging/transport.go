@@ -144,11 +144,25 @@ func (t *Transport) Close(ctx context.Context) error {
 	if t.shutdown(ctx) {
 		return nil
 	}
-	select {
-	case <-t.ended:
-		return nil
-	case <-ctx.Done():
+	if !closes(ctx, t.ended) {
 		return &OpError{Op: "closing the transport", Err: context.Cause(ctx)}
+	}
+	return nil
+}
+
+// closes waits until done is closed or ctx ends, and reports whether done is: also
+// if both are so, of which a select takes either.
+func closes(ctx context.Context, done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return true
+	default:
+		return false
 	}
 }
 

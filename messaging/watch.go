@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -36,11 +37,21 @@ func (t *Transport) Watch(in *Incoming) (*Watch, error) {
 	return w, nil
 }
 
-// Beat sends one heartbeat and waits for its outcome. ErrReplyRefused and
-// ErrNoRoute mean that the caller is gone.
+// minDue is how long a heartbeat has at least, whatever a caller asks for.
+const minDue = 10 * time.Millisecond
+
+// Beat sends one heartbeat and waits for its outcome, but not for longer than until
+// the next one is due. ErrReplyRefused and ErrNoRoute mean that the caller is gone.
 func (w *Watch) Beat(ctx context.Context) error {
 	address, _ := w.t.calls.addressNow() // without one the caller cannot tell, which is all
-	return w.t.Reply(ctx, w.in, &Envelope{ReplyTo: address})
+	e := &Envelope{ReplyTo: address}
+	due, cancel := context.WithTimeout(ctx, max(w.in.Monitor/2, minDue))
+	defer cancel()
+	err := w.t.ReplyOnce(due, w.in, e)
+	if errors.Is(err, ErrNoRoute) && !errors.Is(err, ErrReplyRefused) {
+		return w.t.Reply(ctx, w.in, e) // which knows how long a caller may be away
+	}
+	return err
 }
 
 // Gone is closed when the caller said that it does not wait any more.

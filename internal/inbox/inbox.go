@@ -20,7 +20,7 @@ func New[T any]() *Inbox[T] { return &Inbox[T]{ready: make(chan struct{}, 1)} }
 // Put adds x at the end.
 func (b *Inbox[T]) Put(x T) {
 	b.mu.Lock()
-	if b.head > 0 && len(b.queue) == cap(b.queue) { // move instead of growing
+	if len(b.queue) == cap(b.queue) && b.head > len(b.queue)/2 { // move instead of growing, but not for each
 		n := copy(b.queue, b.queue[b.head:])
 		clear(b.queue[n:])
 		b.queue, b.head = b.queue[:n], 0

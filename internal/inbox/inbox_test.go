@@ -63,3 +63,24 @@ func TestNobodySleepsOverWork(*testing.T) {
 	}
 	all.Wait()
 }
+
+// TestBacklogIsNotMovedForEach: a long queue that neither grows nor shrinks is moved
+// once in a while, not for each that comes.
+func TestBacklogIsNotMovedForEach(t *testing.T) {
+	b := New[int]()
+	for len(b.queue) < 1<<12 || len(b.queue) < cap(b.queue) {
+		b.Put(0)
+	}
+	const rounds = 1 << 14
+	moved := 0
+	for range rounds {
+		b.Take()
+		b.Put(0)
+		if b.head == 0 {
+			moved++
+		}
+	}
+	if moved > rounds>>10 {
+		t.Errorf("moved %d times in %d rounds", moved, rounds)
+	}
+}

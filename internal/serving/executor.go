@@ -104,6 +104,11 @@ func (w *Workers) begin(task func()) bool {
 	if w.closed() {
 		return false
 	}
+	if len(w.tasks) == cap(w.tasks) && w.head > len(w.tasks)/2 { // move instead of growing
+		n := copy(w.tasks, w.tasks[w.head:])
+		clear(w.tasks[n:])
+		w.tasks, w.head = w.tasks[:n], 0
+	}
 	w.tasks = append(w.tasks, task)
 	w.call()
 	return true

@@ -146,7 +146,7 @@ func (r *Receiver) Stop(ctx context.Context) error {
 	defer r.leave()
 	switch r.state {
 	case stateNew:
-		r.state = stateClosed
+		r.state = stateStopped
 		return nil
 	case stateStopped, stateClosed:
 		return nil
@@ -174,23 +174,20 @@ func (r *Receiver) Wait(ctx context.Context) error {
 	if err := r.Stop(ctx); err != nil {
 		return r.drainError(ctx, err)
 	}
-	ss := r.session.Load()
-	if ss == nil { // never started
-		return nil
-	}
-	if ss.inHand.wait(ctx) != nil {
+	ss := r.session.Load() // nil: never started
+	if ss != nil && ss.inHand.wait(ctx) != nil {
 		return r.drainError(ctx, nil)
 	}
 	if err := r.free(ctx, ss); err != nil {
 		return r.OpError("draining", err)
 	}
-	if ss.err != nil {
+	if ss != nil && ss.err != nil {
 		return r.OpError("receiving for", ss.err)
 	}
 	return nil
 }
 
-// free ends what a drained session still has.
+// free ends what is left: the executor, and what a drained session still has.
 func (r *Receiver) free(ctx context.Context, ss *Session) error {
 	if err := r.enter(ctx); err != nil {
 		return err
@@ -202,16 +199,19 @@ func (r *Receiver) free(ctx context.Context, ss *Session) error {
 	if err := r.Executor.Close(ctx); err != nil {
 		return err
 	}
-	if err := ss.Stream.Close(ctx); err != nil && !errors.Is(err, messaging.ErrClosed) {
-		return err
+	if ss != nil {
+		if err := ss.Stream.Close(ctx); err != nil && !errors.Is(err, messaging.ErrClosed) {
+			return err
+		}
+		ss.abort(nil)
 	}
-	ss.abort(nil)
 	r.state = stateClosed
 	return nil
 }
 
 // drainError tells why a drain did not end. If it is that ctx ended, the
-// handlers are told.
+// handlers are told; and if it ended before the receiver was stopped, that is begun
+// at least, or what still comes would wait for nobody.
 func (r *Receiver) drainError(ctx context.Context, err error) error {
 	ss := r.session.Load()
 	if ctx.Err() == nil || ss == nil {
@@ -219,6 +219,7 @@ func (r *Receiver) drainError(ctx context.Context, err error) error {
 	}
 	running := &messaging.DrainError{Running: ss.running()}
 	ss.abort(running)
+	_, _ = ss.Stream.Stop(ctx)
 	return r.OpError("draining", running)
 }
 

@@ -215,8 +215,8 @@ func (j *job) giveBack(items []*item) {
 		attempt, last := l.redelivery.Failed(it.in)
 		if last {
 			l.stats.abandoned.Add(1)
-			j.log(slog.LevelWarn, "patchbay: a notification was dropped after its last attempt", it,
-				slog.Int("attempts", attempt), slog.Any("error", serving.Brief{Err: it.err}))
+			j.complain(&l.noise.abandoned, slog.LevelWarn, "patchbay: a notification was dropped after its last attempt", it.err, it,
+				slog.Int("attempts", attempt))
 			j.settle(it, messaging.Drop)
 			continue
 		}

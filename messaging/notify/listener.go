@@ -35,7 +35,7 @@ type source struct {
 }
 
 // noise are the kinds of complaints, so that one does not hide another.
-type noise struct{ panics, failed, ignored throttle.Limit }
+type noise struct{ panics, failed, abandoned, ignored throttle.Limit }
 
 // NewListener returns a listener on the topics of targets, of which only Exchange
 // and Topic are used, for every priority that an endpoint has a handler for. The

@@ -143,6 +143,22 @@ func TestMaxAttempts(t *testing.T) {
 	})
 }
 
+// TestMaxAttemptsOfMany: that many ended so fills no log.
+func TestMaxAttemptsOfMany(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		r := newRecord(func(*notify.Notification) error { return notify.ErrRequeue }, notify.Info)
+		l := b.listen(&notify.ListenerOptions{AllowRequeue: true, MaxAttempts: 1}, &r.Endpoint)
+		b.publish(b.notifier(nil), events("e", 100)...)
+		synctest.Wait()
+		if n := l.Stats().Abandoned; n != 100 {
+			t.Errorf("%d were abandoned", n)
+		}
+		if n := strings.Count(b.log.String(), "after its last attempt"); n < 1 || n > 20 {
+			t.Errorf("%d lines were logged", n)
+		}
+	})
+}
+
 // TestNoRequeue: as in oslo.messaging, what failed is over unless it is allowed to
 // come again.
 func TestNoRequeue(t *testing.T) {

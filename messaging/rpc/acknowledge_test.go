@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -173,22 +174,44 @@ func TestServerWithoutRequeue(t *testing.T) {
 	})
 }
 
-// A reply whose outcome is unknown is sent again, whether or not a worker waits for it.
-func TestReplyOfUnknownOutcomeIsSentAgain(t *testing.T) {
-	for _, ack := range []rpc.AckMode{rpc.AckEarly, rpc.AckLate} {
-		onNative(t, func(t *testing.T, b *bus) {
-			b.tap = &tap{lose: new(atomic.Int32)}
-			b.tap.lose.Store(2)
-			s := b.serve("s1", &rpc.ServerOptions{Ack: ack}, demo())
-			if n, err := rpc.CallFor[int](t.Context(), b.client(nil), "add", addArgs{1, 2}); n != 3 || err != nil {
-				t.Errorf("%d, %v", n, err)
-			}
-			synctest.Wait()
-			if n := s.Stats(); n.Running != 0 || n.RepliesLost != 0 || b.tap.lose.Load() >= 0 {
-				t.Errorf("%+v, left %d", n, b.tap.lose.Load())
-			}
-		})
+// A reply whose outcome is unknown is sent again, and so is one that was not sent
+// after all, whether or not a worker waits for it.
+func TestReplyThatMayNotHaveArrivedIsSentAgain(t *testing.T) {
+	for _, outcome := range []error{messaging.ErrOutcomeUnknown, messaging.ErrNotSent} {
+		for _, ack := range []rpc.AckMode{rpc.AckEarly, rpc.AckLate} {
+			onNative(t, func(t *testing.T, b *bus) {
+				b.tap = &tap{lose: new(atomic.Int32), kind: messaging.KindReply, lost: outcome}
+				b.tap.lose.Store(2)
+				s := b.serve("s1", &rpc.ServerOptions{Ack: ack}, demo())
+				if n, err := rpc.CallFor[int](t.Context(), b.client(nil), "add", addArgs{1, 2}); n != 3 || err != nil {
+					t.Errorf("%v: %d, %v", outcome, n, err)
+				}
+				synctest.Wait()
+				if n := s.Stats(); n.Running != 0 || n.RepliesLost != 0 || b.tap.lose.Load() >= 0 {
+					t.Errorf("%v: %+v, left %d", outcome, n, b.tap.lose.Load())
+				}
+			})
+		}
 	}
+}
+
+// However many replies the peer does not take, few wait to be sent again.
+func TestRepliesThatAreNotSentAreBounded(t *testing.T) {
+	onNative(t, func(t *testing.T, b *bus) {
+		b.tap = &tap{lose: new(atomic.Int32), kind: messaging.KindReply, lost: messaging.ErrNotSent}
+		b.tap.lose.Store(1 << 30)
+		s := b.serve("h", nil, demo())
+		attacker := newStranger(b)
+		for i := range 1000 {
+			attacker.request(messaging.Envelope{Method: "nothing", CallID: fmt.Sprint(i), ReplyTo: "full"})
+		}
+		synctest.Wait()
+		if n := s.Stats(); n.Running > 256 || n.RepliesLost < 1000-256 {
+			t.Errorf("%+v", n)
+		}
+		b.tap.lose.Store(0)
+		<-time.After(time.Minute)
+	})
 }
 
 // A reply to an address that is not there is tried for a while, those after it once,

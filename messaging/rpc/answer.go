@@ -13,7 +13,7 @@ import (
 )
 
 // maxLateReplies bounds the replies that wait, outside the workers, for callers
-// whose address is not there.
+// whose address is not there, or for a peer that does not take them.
 const maxLateReplies = 256
 
 // answer sends the reply, and reports whether that is over. With AckEarly the
@@ -55,11 +55,26 @@ func (j *job) Complete(err error) {
 func (j *job) retry(err error) {
 	ctx, cancel := context.WithDeadline(j.session.Plain, j.patience())
 	defer cancel()
-	if errors.Is(err, messaging.ErrOutcomeUnknown) {
+	switch {
+	case errors.Is(err, messaging.ErrOutcomeUnknown):
 		err = j.server.transport.ReplyOnce(ctx, j.in, j.reply())
+	case errors.Is(err, messaging.ErrNotSent):
+		err = j.persist(ctx, err)
 	}
 	if j.replied(ctx, err) {
 		j.leave()
+	}
+}
+
+// persist sends a reply again that was not sent after all, for as long as the caller
+// waits, unless too many others wait already: a peer may never take it.
+func (j *job) persist(ctx context.Context, err error) error {
+	select {
+	case j.server.late <- struct{}{}:
+		defer func() { <-j.server.late }()
+		return j.server.transport.ReplyOnce(ctx, j.in, j.reply())
+	default:
+		return err
 	}
 }
 

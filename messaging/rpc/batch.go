@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -55,6 +56,9 @@ func CastBatch[A any](ctx context.Context, c *Client, method string, args []A) e
 	for i, r := range receipts {
 		if r != nil {
 			failed.Outcomes[i] = r.Wait(ctx)
+			if errors.Is(failed.Outcomes[i], messaging.ErrNotSent) && c.send.Retry >= 0 {
+				failed.Outcomes[i] = c.afterOne().Cast(ctx, method, args[i])
+			}
 		}
 		if failed.Outcomes[i] != nil {
 			failed.Failed++
@@ -64,4 +68,16 @@ func CastBatch[A any](ctx context.Context, c *Client, method string, args []A) e
 		return nil
 	}
 	return c.opError(c.castPattern(), method, failed)
+}
+
+// afterOne returns the client for a cast that was handed over once, and not sent
+// after all.
+func (c *Client) afterOne() *Client {
+	switch c.send.Retry {
+	case 0: // until ctx ends
+		return c
+	case 1: // this is the one
+		return c.Prepare(WithRetry(-1))
+	}
+	return c.Prepare(WithRetry(c.send.Retry - 1))
 }

@@ -2,7 +2,9 @@ package rpc_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +59,46 @@ func TestCastBatch(t *testing.T) {
 				t.Errorf("took %v, want the client's timeout", took)
 			}
 			b.broker.Block(false)
+		})
+	})
+	t.Run("some are not sent after all", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bus) {
+			b.serve("s1", nil, demo())
+			b.tap = &tap{lose: new(atomic.Int32), lost: messaging.ErrNotSent}
+			b.tap.lose.Store(5)
+			c := b.client(nil)
+			if err := rpc.CastBatch(t.Context(), c, "nothing", make([]rpc.None, 10)); err != nil {
+				t.Error(err)
+			}
+			b.tap.lose.Store(5)
+			var be *rpc.BatchError
+			if err := rpc.CastBatch(t.Context(), c.Prepare(rpc.WithRetry(-1)), "nothing", make([]rpc.None, 10)); !errors.As(err, &be) || be.Failed != 5 {
+				t.Errorf("without a retry: %v", err)
+			}
+		})
+	})
+	t.Run("ctx ends on the way", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bus) {
+			b.serve("s1", nil, demo())
+			ctx, cancel := context.WithCancel(t.Context())
+			sent := 0
+			c := b.client(&rpc.ClientOptions{Middleware: []rpc.Middleware{func(next rpc.Invoker) rpc.Invoker {
+				return func(ctx context.Context, r *rpc.Request) (json.RawMessage, error) {
+					if sent++; sent > 100 {
+						cancel()
+					}
+					return next(ctx, r)
+				}
+			}}})
+			var be *rpc.BatchError
+			if err := rpc.CastBatch(ctx, c, "nothing", make([]rpc.None, 200)); !errors.As(err, &be) {
+				t.Fatalf("got %v", err)
+			}
+			for i, err := range be.Outcomes {
+				if accepted := i < 100; accepted != (err == nil) || !accepted && !errors.Is(err, messaging.ErrNotSent) {
+					t.Errorf("number %d: %v", i, err)
+				}
+			}
 		})
 	})
 }

@@ -30,7 +30,9 @@ type tap struct {
 	messaging.Driver
 	sent chan messaging.Message          // nil: not wanted
 	caps func(c *messaging.Capabilities) // nil: the driver's
-	lose *atomic.Int32                   // nil: none; so many replies do not arrive, and their outcome is unknown
+	lose *atomic.Int32                   // nil: none; so many messages do not arrive
+	kind messaging.Kind                  // of those
+	lost error                           // their outcome
 	gone func()                          // nil: replies arrive; told of each that finds nobody at its address
 }
 
@@ -51,8 +53,8 @@ func (c *tapConn) Send(ctx context.Context, to messaging.Address, m *messaging.M
 	if c.tap.sent != nil {
 		c.tap.sent <- *m
 	}
-	if to.Kind == messaging.KindReply && c.tap.lose != nil && c.tap.lose.Add(-1) >= 0 {
-		go done.Complete(messaging.ErrOutcomeUnknown)
+	if c.tap.lose != nil && to.Kind == c.tap.kind && c.tap.lose.Add(-1) >= 0 {
+		go done.Complete(c.tap.lost)
 		return nil
 	}
 	if to.Kind == messaging.KindReply && c.tap.gone != nil {
@@ -99,7 +101,7 @@ func (b *bus) open() *messaging.Transport {
 	registry := messaging.Registry{"fake": func(_ *messaging.URL, opts *messaging.Options) (messaging.Driver, []messaging.Codec, error) {
 		d := b.broker.Driver(opts)
 		if b.tap != nil {
-			d = &tap{d, b.tap.sent, b.tap.caps, b.tap.lose, b.tap.gone}
+			d = &tap{d, b.tap.sent, b.tap.caps, b.tap.lose, b.tap.kind, b.tap.lost, b.tap.gone}
 		}
 		return d, []messaging.Codec{b.codec}, nil
 	}}

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -172,6 +173,7 @@ func (c *Client) encodeArgs(out *outgoing, args any) (err error) {
 	} else {
 		out.Args, err = c.opts.Encoding.Marshal(args)
 	}
+	out.Args = bytes.TrimSpace(out.Args) // raw ones may come from a file
 	switch {
 	case err != nil:
 		return err

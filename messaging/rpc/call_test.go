@@ -175,6 +175,18 @@ func TestCallChecksBeforeItSends(t *testing.T) {
 	}
 }
 
+// A JSON object is one with blanks around it, too, as in a file.
+func TestCallWithRawArguments(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		b.serve("s1", nil, demo())
+		for args, want := range map[string]int{"{\"A\": 1, \"B\": 2}": 3, "\n  {\"A\": 1, \"B\": 2}\n": 3, " null\n": 0, "": 0} {
+			if n, err := rpc.CallFor[int](t.Context(), b.client(nil), "add", json.RawMessage(args)); err != nil || n != want {
+				t.Errorf("%q: got %d, error %v", args, n, err)
+			}
+		}
+	})
+}
+
 func TestCallResultOfAnotherType(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bus) {
 		b.serve("s1", nil, demo())

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/patchbay-go/patchbay/internal/jsontext"
@@ -28,8 +29,10 @@ const (
 // Bounds of a failure that is sent, in bytes: it must reach the caller, however
 // much a handler put into its error.
 const (
+	maxFailureName = 1 << 10 // of module and class each
 	maxFailureText = 16 << 10
 	maxFailureArgs = 64 << 10
+	maxTraceText   = 64 << 10
 	maxTraceLines  = 64
 )
 
@@ -57,13 +60,12 @@ func encodeFailure(err error) (body []byte) {
 
 func encodeDescribed(f failure) []byte {
 	f.Module, f.Class = stripRemote(f.Module, f.Class)
+	f.Module, f.Class = serving.Truncate(f.Module, maxFailureName), serving.Truncate(f.Class, maxFailureName)
 	f.Message = serving.Truncate(f.Message, maxFailureText)
 	if f.Trace == nil {
-		f.Trace = []string{serving.Truncate(exceptionLine(f.Module, f.Class, f.Message), maxFailureText)}
+		f.Trace = []string{exceptionLine(f.Module, f.Class, f.Message)}
 	}
-	if len(f.Trace) > maxTraceLines {
-		f.Trace = f.Trace[len(f.Trace)-maxTraceLines:]
-	}
+	f.Trace = lastLines(f.Trace)
 	if !isJSON(f.Args, '[') {
 		f.Args, _ = json.Marshal([]string{f.Message}) // strings always encode
 	}
@@ -72,6 +74,19 @@ func encodeDescribed(f failure) []byte {
 	}
 	body, _ := json.Marshal(f) // strings, and what isJSON let through
 	return body
+}
+
+// lastLines returns the innermost lines of a traceback for which there is room.
+func lastLines(trace []string) []string {
+	lines := slices.Clone(trace[max(0, len(trace)-maxTraceLines):])
+	room := maxTraceText
+	for i := len(lines) - 1; i >= 0; i-- {
+		lines[i] = serving.Truncate(lines[i], maxFailureText)
+		if room -= len(lines[i]); room < 0 {
+			return lines[i+1:]
+		}
+	}
+	return lines
 }
 
 // describe tells class, message and arguments of err. The outermost Classed

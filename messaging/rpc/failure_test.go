@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,6 +96,26 @@ func TestEncodeFailureIsBounded(t *testing.T) {
 	}
 	if e := rpc.DecodeFailure(rpc.EncodeFailure(err)); !strings.HasSuffix(e.Message, "ü [truncated]") {
 		t.Errorf("message ends with %q", e.Message[len(e.Message)-20:])
+	}
+}
+
+// Whatever is long, the failure reaches the caller.
+func TestEncodeFailureIsBoundedInEachPart(t *testing.T) {
+	huge := strings.Repeat("x", 4<<20)
+	trace := []string{"first\n", huge}
+	for name, err := range map[string]error{
+		"a panic":                 &rpc.PanicError{Value: huge, Trace: []string{"first\n"}},
+		"a line of the traceback": &rpc.RemoteError{Module: "m", Class: "C", Message: "x", Trace: trace},
+		"all lines":               &rpc.RemoteError{Module: "m", Class: "C", Message: "x", Trace: slices.Repeat([]string{huge[:32<<10]}, 64)},
+		"the class":               rpc.NewError("m", huge, "x"),
+		"the module":              rpc.NewError(huge, "C", "x"),
+	} {
+		if n := len(rpc.EncodeFailure(err)); n > 256<<10 {
+			t.Errorf("%s: the failure has %d bytes", name, n)
+		}
+	}
+	if len(trace[1]) != len(huge) {
+		t.Error("the error itself was changed")
 	}
 }
 

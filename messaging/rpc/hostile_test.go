@@ -70,6 +70,7 @@ func hostileEndpoint() *rpc.Endpoint {
 		return rpc.None{}, err
 	})
 	rpc.Handle(ep, "channel", func(context.Context, rpc.None) (any, error) { return make(chan int), nil })
+	rpc.Handle(ep, "huge panic", func(context.Context, rpc.None) (string, error) { panic(strings.Repeat("x", 17<<20)) })
 	rpc.Handle(ep, "huge", func(context.Context, rpc.None) (string, error) { return strings.Repeat("x", 17<<20), nil })
 	return ep
 }
@@ -181,6 +182,37 @@ func TestHostileReplyAddresses(t *testing.T) {
 	})
 }
 
+// TestHostileFloodOfWhatIsGivenBack: what a handler gives back until it is dropped
+// fills no log, either.
+func TestHostileFloodOfWhatIsGivenBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		ep := &rpc.Endpoint{}
+		rpc.Handle(ep, "m", func(_ context.Context, a map[string]string) (rpc.None, error) {
+			return rpc.None{}, rpc.Requeue(errors.New("cannot read " + a["text"]))
+		})
+		s := b.serve("h", &rpc.ServerOptions{Ack: rpc.AckLate, MaxAttempts: 2}, ep)
+		attacker := newStranger(b)
+		for range 100 { // each is tried twice
+			attacker.request(messaging.Envelope{Method: "m", Body: []byte(`{"text": "` + strings.Repeat("x", 16<<10) + `"}`)})
+		}
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if got := s.Stats().Abandoned; got != 100 {
+			t.Errorf("%d were abandoned", got)
+		}
+		var last []string
+		for line := range strings.Lines(b.log.String()) {
+			if strings.Contains(line, "after its last attempt") {
+				last = append(last, line)
+			}
+		}
+		if len(last) == 0 {
+			t.Error("nothing was said")
+		}
+		wantQuiet(t, strings.Join(last, ""))
+	})
+}
+
 // TestResultTooLarge: the caller hears at once that the result cannot reach it.
 func TestResultTooLarge(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bus) {
@@ -193,6 +225,18 @@ func TestResultTooLarge(t *testing.T) {
 		}
 		if r := remote(t, err); !strings.Contains(r.Message, "too large") {
 			t.Errorf("the failure does not say why: %v", r)
+		}
+		wantGood(t, c)
+	})
+}
+
+// TestFailureTooLarge: so it is with a failure.
+func TestFailureTooLarge(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		b.serve("h", nil, hostileEndpoint())
+		c := b.client(nil)
+		if r := remote(t, c.Call(b.ctx(), "huge panic", nil, nil)); r.Class != "Panic" {
+			t.Errorf("got %.100v", r)
 		}
 		wantGood(t, c)
 	})

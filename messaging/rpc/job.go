@@ -181,7 +181,7 @@ func (j *job) giveBack() {
 	attempt, last := s.redelivery.Failed(j.in)
 	if last {
 		s.stats.abandoned.Add(1)
-		j.log(slog.LevelWarn, "patchbay: a cast was dropped after its last attempt", slog.Int("attempts", attempt), slog.Any("error", j.err))
+		j.complain(&s.noise.abandoned, slog.LevelWarn, "patchbay: a cast was dropped after its last attempt", j.err, slog.Int("attempts", attempt))
 		j.settle(messaging.Drop)
 		j.Release()
 		return
@@ -198,7 +198,7 @@ func isRefusal(err error) bool {
 }
 
 // noise are the kinds of complaints, so that one does not hide another.
-type noise struct{ panics, refused, failed, replies throttle.Limit }
+type noise struct{ panics, refused, failed, abandoned, replies throttle.Limit }
 
 // expire drops a request whose caller does not wait any more.
 func (j *job) expire() {

@@ -39,10 +39,14 @@ func (s *Server) startMonitor(ctx context.Context, in *messaging.Incoming, calle
 			select {
 			case <-ticker.C:
 			case <-w.Gone():
-				callerGone(errCallerLeft)
-				return
 			case <-ctx.Done():
 				return
+			}
+			select {
+			case <-w.Gone(): // also if a heartbeat is due
+				callerGone(errCallerLeft)
+				return
+			default:
 			}
 			if err := w.Beat(ctx); ctx.Err() == nil && isCallerGone(err) {
 				callerGone(err)

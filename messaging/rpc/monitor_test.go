@@ -55,6 +55,31 @@ func TestHeartbeatsDoNotWaitForTheReplyListener(t *testing.T) {
 	})
 }
 
+// A heartbeat that the broker has taken, and says nothing of yet, must not keep back
+// the next one; nor must it keep the server from hearing that the caller left.
+func TestHeartbeatsDoNotWaitForOutcomes(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		ep, ended := sleeper()
+		b.serve("s1", nil, ep)
+		c := b.client(&rpc.ClientOptions{Monitor: 2 * time.Second, Timeout: time.Hour})
+		if err := c.Call(t.Context(), "sleep", rpc.Args{"Seconds": 5}, nil); err != nil {
+			t.Fatal(err)
+		}
+		b.broker.HoldConfirms(true)
+		defer b.broker.HoldConfirms(false)
+		if err := c.Call(t.Context(), "sleep", rpc.Args{"Seconds": 60}, nil); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		left := time.Now().Add(5 * time.Second)
+		time.AfterFunc(5*time.Second, cancel)
+		wantIs(t, c.Call(ctx, "sleep", rpc.Args{"Seconds": 600}, nil), context.Canceled)
+		if cause := <-ended; !errors.Is(cause, context.Canceled) || time.Since(left) > time.Second {
+			t.Errorf("the handler heard after %v: %v", time.Since(left), cause)
+		}
+	})
+}
+
 func TestLostServerIsDetected(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bus) {
 		ep, _ := sleeper()

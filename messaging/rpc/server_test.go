@@ -93,6 +93,30 @@ func TestDrainFinishesWhatIsInHand(t *testing.T) {
 	})
 }
 
+// Who may not wait at all stops the server all the same: nothing is fetched for
+// handlers that were told to end.
+func TestDrainWithoutTimeStopsTheServer(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bus) {
+		first := b.serve("s1", nil, demo())
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		var drain *rpc.DrainError
+		if err := first.Wait(over); !errors.As(err, &drain) {
+			t.Fatal(err)
+		}
+		b.serve("s2", nil, demo())
+		c := b.client(&rpc.ClientOptions{Timeout: time.Second})
+		for range 10 {
+			if err := c.Call(t.Context(), "add", nil, nil); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := first.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDrainEndsAtItsDeadline(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bus) {
 		g := newGated()
@@ -119,6 +143,17 @@ func TestDrainEndsAtItsDeadline(t *testing.T) {
 			t.Errorf("Wait again: %v", err)
 		}
 	})
+}
+
+// closeOnce counts how often it is closed.
+type closeOnce struct {
+	rpc.Executor
+	closed int
+}
+
+func (e *closeOnce) Close(ctx context.Context) error {
+	e.closed++
+	return e.Executor.Close(ctx)
 }
 
 func TestLifecycle(t *testing.T) {
@@ -160,6 +195,24 @@ func TestLifecycle(t *testing.T) {
 				t.Error(err)
 			}
 			wantIs(t, s.Start(t.Context()), messaging.ErrClosed)
+		})
+	})
+	t.Run("one that never started closes its executor", func(t *testing.T) {
+		onNative(t, func(t *testing.T, b *bus) {
+			e := &closeOnce{Executor: rpc.Workers(2)}
+			s := b.server("s1", &rpc.ServerOptions{Executor: e}, demo())
+			b.broker.RefuseNew(true)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			wantIs(t, s.Start(ctx), context.DeadlineExceeded)
+			for range 2 {
+				if err := s.Wait(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+			if e.closed != 1 {
+				t.Errorf("closed %d times", e.closed)
+			}
 		})
 	})
 	t.Run("a start that failed can be repeated", func(t *testing.T) {

@@ -1,7 +1,12 @@
 package telemetry_test
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +16,7 @@ import (
 	"github.com/patchbay-go/patchbay/drivers/fake"
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/rpc"
+	"github.com/patchbay-go/patchbay/messaging/telemetry"
 )
 
 func wantMetrics(t *testing.T, p *process, prefix string, want []string) {
@@ -171,4 +177,29 @@ func TestSharedAttributes(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// What is kept for a method is as short as its label is, not as its name was: other
+// middleware may refuse requests before it is known whether there is such a method.
+func TestLongNamesAreNotKept(t *testing.T) {
+	tel, err := telemetry.New(telemetry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuse := tel.Server()(func(context.Context, *rpc.Request) (json.RawMessage, error) { return nil, errors.New("who are you?") })
+	heap := func() uint64 {
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := heap()
+	for i := range 100 {
+		long := fmt.Sprint(i, strings.Repeat("x", 1<<20))
+		_, _ = refuse(t.Context(), &rpc.Request{Side: rpc.ServerSide, Method: long, Namespace: strings.Clone(long)})
+	}
+	if after := heap(); after > before+20<<20 {
+		t.Errorf("%d MB are kept", (after-before)>>20)
+	}
+	runtime.KeepAlive(refuse)
 }

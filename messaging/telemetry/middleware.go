@@ -55,6 +55,9 @@ func (t *Telemetry) Client() rpc.Middleware {
 func (t *Telemetry) Server() rpc.Middleware {
 	return func(next rpc.Invoker) rpc.Invoker {
 		return func(ctx context.Context, r *rpc.Request) (result json.RawMessage, err error) {
+			if trace.SpanContextFromContext(ctx).IsValid() { // that under which the server was started
+				ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
+			}
 			parent := t.propagator.Extract(ctx, &carrier{r.Context})
 			var links []trace.SpanStartOption
 			if r.Pattern != rpc.PatternCall {

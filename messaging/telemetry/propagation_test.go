@@ -106,6 +106,35 @@ func TestNestedCalls(t *testing.T) {
 
 // TestHostileFields shows that what a peer writes into the propagator's keys
 // does no harm: the span begins a trace of its own.
+// A request without a trace begins one, though the server was started under a span.
+func TestRequestIsNoChildOfTheStart(t *testing.T) {
+	onBothWires(t, func(t *testing.T, _ *fake.Broker, open func() *process) {
+		there, here := open(), open()
+		ctx, _ := remoteParent(t.Context(), t)
+		s, err := rpc.NewServer(there.transport, messaging.Target{Topic: "volume", Server: "s1"}, []*rpc.Endpoint{demo()},
+			&rpc.ServerOptions{Middleware: []rpc.Middleware{there.tel.Server()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Wait(t.Context()) }()
+		c := rpc.NewClient(here.transport, messaging.Target{Topic: "volume"}, nil)
+		if err := c.Call(t.Context(), "note", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		if span := there.one(); span.Parent.IsValid() || len(span.Links) > 0 {
+			t.Errorf("parent %v, %d links", span.Parent.SpanID(), len(span.Links))
+		}
+		there.spans.Reset()
+		if err := here.client().Call(t.Context(), "note", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		wantChild(t, there.one(), here.one())
+	})
+}
+
 func TestHostileFields(t *testing.T) {
 	good := `"00-0100000000000000000000000000000a-020000000000000b-01"`
 	tests := []struct {

@@ -122,10 +122,11 @@ func (t *Telemetry) kept(k requestKey, q *request, r result) *request {
 	return q
 }
 
-// clip bounds a text that may come from the network, and makes it valid UTF-8.
+// clip bounds a text that may come from the network, and makes it valid UTF-8. It may
+// be kept: so it is no part of a longer one.
 func clip(s string, limit int) string {
 	if len(s) > limit {
-		s = s[:limit]
+		s = strings.Clone(s[:limit])
 	}
 	return strings.ToValidUTF8(s, "\ufffd")
 }
