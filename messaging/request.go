@@ -138,7 +138,9 @@ func (c *call) Complete(err error) {
 func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, error) {
 	var silence <-chan time.Time
 	var timer *time.Timer
+	var due time.Time // when the silence is too long
 	if monitor > 0 {
+		due = time.Now().Add(monitor)
 		timer = time.NewTimer(monitor)
 		defer timer.Stop()
 		silence = timer.C
@@ -158,10 +160,16 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, erro
 					return c.giveUp(ctx)
 				}
 			case timer != nil:
+				due = time.Now().Add(monitor)
 				timer.Reset(monitor)
 				c.beat = ev.beat
 			}
 		case <-silence:
+			if now := time.Now(); now.Sub(due) > monitor/16 { // we stood still: what came meanwhile is yet to be read
+				due = now.Add(monitor / 2)
+				timer.Reset(monitor / 2)
+				continue
+			}
 			return nil, fmt.Errorf("%w: no heartbeat for %v", ErrServerLost, monitor)
 		case <-done:
 			return c.giveUp(ctx)

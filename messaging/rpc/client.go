@@ -30,7 +30,8 @@ type ClientOptions struct {
 	Retry int
 
 	// Monitor makes servers send heartbeats during calls, one every half of
-	// it; a call without any for that long is messaging.ErrServerLost. Servers
+	// it; a call without any for that long is messaging.ErrServerLost. A client
+	// whose process stood still at the end of that waits for half as long again. Servers
 	// bound the rate to one every 10 ms; those of oslo.messaging count whole
 	// seconds, and send none when it is less than 2 s. Default: none.
 	Monitor time.Duration

@@ -3,12 +3,18 @@ package rpc_test
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/patchbay-go/patchbay/drivers/fake"
 	"github.com/patchbay-go/patchbay/messaging"
 	"github.com/patchbay-go/patchbay/messaging/rpc"
+	"github.com/patchbay-go/patchbay/messaging/wire"
 )
 
 // sleeper is an endpoint whose method takes a time.
@@ -96,6 +102,28 @@ func TestLostServerIsDetected(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+// TestStandstillIsNotTheServers: a process that stood still, as a virtual machine does
+// that is moved, has not read the heartbeats that came meanwhile.
+func TestStandstillIsNotTheServers(t *testing.T) {
+	b := &bus{t: t, broker: fake.New(nil), codec: wire.Native(0), log: &logBuffer{}}
+	ep, _ := sleeper()
+	b.serve("s1", &rpc.ServerOptions{Executor: rpc.Workers(32)}, ep)
+	c := b.client(&rpc.ClientOptions{Monitor: time.Second, Timeout: time.Minute})
+	var calls sync.WaitGroup
+	for range 32 { // it is chance whether a heartbeat or the end of the wait for it is seen first
+		calls.Go(func() {
+			if err := c.Call(t.Context(), "sleep", rpc.Args{"Seconds": 1.5}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	stop := exec.CommandContext(t.Context(), "sh", "-c", "sleep 0.3; kill -STOP $0; sleep 0.9; kill -CONT $0", strconv.Itoa(os.Getpid()))
+	if out, err := stop.CombinedOutput(); err != nil {
+		t.Errorf("stopping this process: %v, %s", err, out)
+	}
+	calls.Wait()
 }
 
 // event is a reply or a heartbeat.
