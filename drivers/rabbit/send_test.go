@@ -111,6 +111,28 @@ func TestEnsureDeclaresTheQueue(t *testing.T) {
 	settle(t, poll(t, l), messaging.Ack)
 }
 
+// TestEnsureWhereQueuesGo: with amqp_auto_delete the last listener takes the queue
+// and the exchange with it, and the next notification needs them again.
+func TestEnsureWhereQueuesGo(t *testing.T) {
+	b := newBroker(t)
+	a := topic()
+	a.Kind, a.Topic = messaging.KindNotify, a.Topic+".info"
+	m := text("{}")
+	m.Ensure = true
+	out := dial(t, b, "amqp_auto_delete=true")
+	for range 2 {
+		mustSend(t, out, a, m)
+		l := listen(t, dial(t, b, "amqp_auto_delete=true"), messaging.Subscription{Sources: []messaging.Address{a}})
+		settle(t, poll(t, l), messaging.Ack)
+		if err := l.Close(within(t, limit)); err != nil {
+			t.Fatal(err)
+		}
+		if b.hasQueue(t, a.Topic) {
+			t.Error("the queue is still there")
+		}
+	}
+}
+
 func TestProperties(t *testing.T) {
 	b := newBroker(t)
 	a := topic()
