@@ -58,14 +58,15 @@ func (w *confirms) remove() bool {
 	return true
 }
 
-// returned takes the completion of the first publish with that message-id that
-// has not been told yet. Returns come in the order of the publishes, each
-// before its confirmation.
-func (w *confirms) returned(id string) (sent, bool) {
+// returned takes the completion of the first publish with that message-id, to where
+// it came back from, that has not been told yet. Returns come in the order of the
+// publishes, each before its confirmation. The id alone does not tell: a message may
+// be sent to many.
+func (w *confirms) returned(id string, from func(messaging.Address) bool) (sent, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := w.head; i < len(w.queue); i++ {
-		if s := &w.queue[i]; s.id == id && id != "" && !s.done {
+		if s := &w.queue[i]; s.id == id && id != "" && !s.done && from(s.to) {
 			told := *s
 			s.c, s.id = nil, ""
 			return told, true

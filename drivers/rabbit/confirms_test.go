@@ -5,7 +5,11 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/patchbay-go/patchbay/messaging"
 )
+
+func anywhere(messaging.Address) bool { return true }
 
 // TestConfirms publishes, returns and confirms in any order that a broker may,
 // and checks that each publish comes out once, and that a return finds the
@@ -43,7 +47,7 @@ func TestConfirms(t *testing.T) {
 						first = n
 					}
 				}
-				s, ok := w.returned(wanted)
+				s, ok := w.returned(wanted, anywhere)
 				if ok != (first > 0) || s.bytes != first {
 					t.Fatalf("returned id %s found %d, %v; want %d", wanted, s.bytes, ok, first)
 				}
@@ -93,7 +97,7 @@ func TestReturnOfNothing(t *testing.T) {
 	w := confirms{first: 1}
 	w.add(sent{})
 	for _, id := range []string{"", "unheard of"} {
-		if s, ok := w.returned(id); ok {
+		if s, ok := w.returned(id, anywhere); ok {
 			t.Errorf("id %q found %+v", id, s)
 		}
 	}

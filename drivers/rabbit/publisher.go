@@ -221,7 +221,11 @@ func (l *lane) write(r route, m *messaging.Message, mandatory bool, id string) e
 
 // returned is told that a message had no route.
 func (l *lane) returned(a *arrival) {
-	if s, ok := l.confirms.returned(a.ID); ok && s.c != nil {
+	from := func(to messaging.Address) bool {
+		r := l.c.o.route(to)
+		return r.exchange.name == string(a.exchange) && r.key == string(a.key)
+	}
+	if s, ok := l.confirms.returned(a.ID, from); ok && s.c != nil {
 		s.c.Complete(&messaging.OpError{Op: "publishing to", Addr: s.to.String(), Err: messaging.ErrNoRoute})
 	}
 }

@@ -133,6 +133,35 @@ func TestEnsureWhereQueuesGo(t *testing.T) {
 	}
 }
 
+// TestReturnsOfOneID: the same envelope may go to many addresses, and the native wire
+// gives its id to each message. A return is for the one that had no route.
+func TestReturnsOfOneID(t *testing.T) {
+	b := newBroker(t)
+	there, nowhere := topic(), topic()
+	nowhere.Exchange = there.Exchange
+	out := dial(t, b, "")
+	listen(t, dial(t, b, ""), sources(there))
+	m := text("{}")
+	m.ID, m.Mandatory = "id", true
+	const n = 200
+	var taken, returned []result
+	for range n {
+		good, bad := make(result, 1), make(result, 1)
+		if err := errors.Join(out.Send(t.Context(), there, m, good), out.Send(t.Context(), nowhere, m, bad)); err != nil {
+			t.Fatal(err)
+		}
+		taken, returned = append(taken, good), append(returned, bad)
+	}
+	for i := range n {
+		if err := taken[i].wait(t); err != nil {
+			t.Fatalf("outcome %d of what had a route: %v", i, err)
+		}
+		if err := returned[i].wait(t); !errors.Is(err, messaging.ErrNoRoute) {
+			t.Fatalf("outcome %d of what had none: %v", i, err)
+		}
+	}
+}
+
 func TestProperties(t *testing.T) {
 	b := newBroker(t)
 	a := topic()
