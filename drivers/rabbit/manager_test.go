@@ -91,6 +91,25 @@ func TestManagedQueueOverALostLink(t *testing.T) {
 	}
 }
 
+// TestManagedNumberTaken: one that started while the link was lost has the number
+// now, and keeps it. Who had it before gets another.
+func TestManagedNumberTaken(t *testing.T) {
+	b := newBroker(t)
+	a := topic()
+	sender := transport(t, b.URL(managed))
+	m := join(t, b, managed, a)
+	fanout(t, sender, a, "1")
+	m.takes(t, "1")
+	m.proxy.RefuseNew()
+	m.cut(t)
+	other := join(t, b, managed, a)
+	m.proxy.Heal()
+	eventually(t, "it listens again", func() bool { return m.tr.Health().Err == nil })
+	fanout(t, sender, a, "2")
+	m.takes(t, "2")
+	other.takes(t, "2")
+}
+
 // hasAny reports whether a queue of any kind exists.
 func (b *broker) hasAny(tb testing.TB, name string) (found bool) {
 	tb.Helper()

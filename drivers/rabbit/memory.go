@@ -18,11 +18,21 @@ type memory struct {
 
 // kept belongs to one queue of a subscription.
 type kept struct {
-	number   int // of the name, of a managed queue; 0: it has none yet
+	number   int       // of the name, of a managed queue; 0: it has none yet
+	taken    time.Time // since when somebody else is seen to have that; zero: nobody has
 	position *position
 
 	conn *conn     // the last one
 	lost time.Time // when that was seen to be lost; zero: it was not
+}
+
+// waits notes that somebody has the number, and reports whether that may still be our
+// last connection, which the broker takes so long to miss.
+func (k *kept) waits(now time.Time, long time.Duration) bool {
+	if k.taken.IsZero() {
+		k.taken = now
+	}
+	return now.Sub(k.taken) < long
 }
 
 func newMemory(o *options) *memory {
