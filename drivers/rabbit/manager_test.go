@@ -2,7 +2,9 @@ package rabbit_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -108,6 +110,36 @@ func TestManagedNumberTaken(t *testing.T) {
 	fanout(t, sender, a, "2")
 	m.takes(t, "2")
 	other.takes(t, "2")
+}
+
+// TestManagedQueuesOfOneConnection: listeners that begin at the same time over one
+// connection get queues of their own.
+func TestManagedQueuesOfOneConnection(t *testing.T) {
+	b := newBroker(t)
+	c := dial(t, b, managed+"&share_connection=true")
+	a := topic()
+	a.Fanout = true
+	var all [4]messaging.Listener
+	var wg sync.WaitGroup
+	for i := range all {
+		wg.Go(func() {
+			var err error
+			all[i], err = c.Listen(t.Context(), messaging.Subscription{
+				Sources: []messaging.Address{a}, Instance: fmt.Sprint(i), Prefetch: 1,
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	mustSend(t, c, a, text("for all"))
+	for _, l := range all {
+		settle(t, poll(t, l), messaging.Ack)
+	}
 }
 
 // hasAny reports whether a queue of any kind exists.
