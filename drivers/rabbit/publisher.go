@@ -203,13 +203,13 @@ func (l *lane) write(r route, m *messaging.Message, mandatory bool, id string) e
 	}
 	l.buf = appendPublish(l.buf, l.ch.number, r, mandatory, m, id)
 	body := m.Body
-	if n := len(body); n > 0 && n <= large {
+	piece := l.c.amqp.Config.FrameSize - frameHead - 1
+	if n := len(body); n > 0 && n <= min(large, piece) {
 		l.buf, body = appendBody(l.buf, l.ch.number, body), nil
 	}
 	if err := l.ch.f.send(l.ch, l.buf); err != nil {
 		return err
 	}
-	piece := l.c.amqp.Config.FrameSize - frameHead - 1
 	for open := true; open && len(body) > 0; {
 		n := min(len(body), piece)
 		l.buf = appendBody(l.buf[:0], l.ch.number, body[:n])

@@ -250,6 +250,25 @@ func TestLargeMessages(t *testing.T) {
 
 // TestPreconditionWhenSending: an exchange that is declared otherwise takes
 // neither the channel nor the messages of others.
+// TestSmallFrames: the broker says how large a frame may be.
+func TestSmallFrames(t *testing.T) {
+	b := newBroker(t)
+	b.ctl(t, "eval", "application:set_env(rabbit, frame_max, 8192).")
+	defer b.ctl(t, "eval", "application:set_env(rabbit, frame_max, 131072).")
+	a := topic()
+	c := dial(t, b, "")
+	l := listen(t, dial(t, b, ""), sources(a))
+	for _, n := range []int{8000, 8184, 8185, 10_000, 60_000, 100_000} {
+		m := text(strings.Repeat("x", n))
+		mustSend(t, c, a, m)
+		d := poll(t, l)
+		if string(d.Body) != string(m.Body) {
+			t.Errorf("of %d bytes %d arrived", n, len(d.Body))
+		}
+		settle(t, d, messaging.Ack)
+	}
+}
+
 func TestPreconditionWhenSending(t *testing.T) {
 	b := newBroker(t)
 	a, other := topic(), topic()
