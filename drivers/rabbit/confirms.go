@@ -49,10 +49,10 @@ func (w *confirms) add(s sent) bool {
 func (w *confirms) remove() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ended {
+	last := len(w.queue) - 1
+	if w.ended || last < w.head || w.queue[last].done { // a peer may confirm what it never got
 		return false
 	}
-	last := len(w.queue) - 1
 	w.queue[last] = sent{}
 	w.queue = w.queue[:last]
 	return true

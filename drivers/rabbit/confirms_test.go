@@ -123,3 +123,24 @@ func TestConfirmationsOfNothing(t *testing.T) {
 		t.Errorf("%d came out, want 2", len(out))
 	}
 }
+
+// TestConfirmedBeforeItWasMade: a peer may say what it likes of a publish whose write is
+// about to fail. Its outcome was told then, and is not told again.
+func TestConfirmedBeforeItWasMade(t *testing.T) {
+	for _, multiple := range []bool{false, true} {
+		for before := range 2 {
+			w := confirms{first: 1}
+			for range before {
+				w.add(sent{})
+			}
+			w.add(sent{})
+			out := w.confirmed(uint64(before+1), multiple, nil)
+			if len(out) == 0 || w.remove() {
+				t.Errorf("multiple %v, %d before: %d came out, and the last one could be taken back", multiple, before, len(out))
+			}
+			if rest := w.end(); len(out)+len(rest) != before+1 {
+				t.Errorf("multiple %v, %d before: %d came out", multiple, before, len(out)+len(rest))
+			}
+		}
+	}
+}

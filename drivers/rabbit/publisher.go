@@ -182,7 +182,7 @@ func (l *lane) publish(r route, m *messaging.Message, mandatory bool, s sent) er
 		if l.confirms.remove() {
 			return errLaneClosed
 		}
-		return nil // told already, that it is unknown
+		return nil // told already
 	}
 	l.number++
 	if l.group != nil {
