@@ -241,8 +241,9 @@ func TestSettlingWhatAnotherStreamHad(t *testing.T) {
 // noSocket is a connection that is not there.
 type noSocket struct{}
 
-func (noSocket) Err() error { return nil }
-func (noSocket) Abort()     {}
+func (noSocket) Err() error             { return nil }
+func (noSocket) Stalled() time.Duration { return 0 }
+func (noSocket) Abort()                 {}
 
 func TestMemoryIsBounded(t *testing.T) {
 	m := newMemory(&options{transientTTL: time.Minute})
