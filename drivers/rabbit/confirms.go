@@ -49,23 +49,24 @@ func (w *confirms) add(s sent) bool {
 func (w *confirms) remove() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ended {
+	last := len(w.queue) - 1
+	if w.ended || last < w.head || w.queue[last].done { // a peer may confirm what it never got
 		return false
 	}
-	last := len(w.queue) - 1
 	w.queue[last] = sent{}
 	w.queue = w.queue[:last]
 	return true
 }
 
-// returned takes the completion of the first publish with that message-id that
-// has not been told yet. Returns come in the order of the publishes, each
-// before its confirmation.
-func (w *confirms) returned(id string) (sent, bool) {
+// returned takes the completion of the first publish with that message-id, to where
+// it came back from, that has not been told yet. Returns come in the order of the
+// publishes, each before its confirmation. The id alone does not tell: a message may
+// be sent to many.
+func (w *confirms) returned(id string, from func(messaging.Address) bool) (sent, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := w.head; i < len(w.queue); i++ {
-		if s := &w.queue[i]; s.id == id && id != "" && !s.done {
+		if s := &w.queue[i]; s.id == id && id != "" && !s.done && from(s.to) {
 			told := *s
 			s.c, s.id = nil, ""
 			return told, true

@@ -5,7 +5,11 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/patchbay-go/patchbay/messaging"
 )
+
+func anywhere(messaging.Address) bool { return true }
 
 // TestConfirms publishes, returns and confirms in any order that a broker may,
 // and checks that each publish comes out once, and that a return finds the
@@ -43,7 +47,7 @@ func TestConfirms(t *testing.T) {
 						first = n
 					}
 				}
-				s, ok := w.returned(wanted)
+				s, ok := w.returned(wanted, anywhere)
 				if ok != (first > 0) || s.bytes != first {
 					t.Fatalf("returned id %s found %d, %v; want %d", wanted, s.bytes, ok, first)
 				}
@@ -93,7 +97,7 @@ func TestReturnOfNothing(t *testing.T) {
 	w := confirms{first: 1}
 	w.add(sent{})
 	for _, id := range []string{"", "unheard of"} {
-		if s, ok := w.returned(id); ok {
+		if s, ok := w.returned(id, anywhere); ok {
 			t.Errorf("id %q found %+v", id, s)
 		}
 	}
@@ -117,5 +121,26 @@ func TestConfirmationsOfNothing(t *testing.T) {
 	}
 	if out := w.confirmed(0, true, nil); len(out) != 2 { // all, by the specification
 		t.Errorf("%d came out, want 2", len(out))
+	}
+}
+
+// TestConfirmedBeforeItWasMade: a peer may say what it likes of a publish whose write is
+// about to fail. Its outcome was told then, and is not told again.
+func TestConfirmedBeforeItWasMade(t *testing.T) {
+	for _, multiple := range []bool{false, true} {
+		for before := range 2 {
+			w := confirms{first: 1}
+			for range before {
+				w.add(sent{})
+			}
+			w.add(sent{})
+			out := w.confirmed(uint64(before+1), multiple, nil)
+			if len(out) == 0 || w.remove() {
+				t.Errorf("multiple %v, %d before: %d came out, and the last one could be taken back", multiple, before, len(out))
+			}
+			if rest := w.end(); len(out)+len(rest) != before+1 {
+				t.Errorf("multiple %v, %d before: %d came out", multiple, before, len(out)+len(rest))
+			}
+		}
 	}
 }

@@ -130,7 +130,12 @@ func (c *conn) prepare(ctx context.Context, to messaging.Address, r route, ensur
 	switch {
 	case ensure && to.Kind != messaging.KindReply && !to.Fanout:
 		p := c.o.source(to, "", 0)
-		return c.control.once(ctx, "queue "+r.exchange.name+" "+r.key, func(ch *amqp.Channel) error { return p.declare(ch) })
+		if p.queue.autoDelete {
+			// It may have gone with its last listener. Nothing would tell: the publish
+			// declares its exchange again.
+			return c.control.do(ctx, p.declare)
+		}
+		return c.control.once(ctx, "queue "+r.exchange.name+" "+r.key, p.declare)
 	case r.exchange.name == "" || c.control.knows(r.exchange.name):
 		return nil
 	}

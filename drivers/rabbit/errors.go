@@ -103,6 +103,9 @@ func explainDial(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case errors.Is(err, amqp.ErrSASL): // the library's own, too: the broker is not asked
+		err = joined(messaging.ErrAuth, joined(messaging.ErrPermanent,
+			errors.New("the broker offers none of the login mechanisms (option rabbit_login_method)")))
 	case errors.As(err, &said) && !said.Server:
 		// The library assumes wrong credentials or a missing virtual host when
 		// the peer hangs up; the broker would have said so (see login.Response).

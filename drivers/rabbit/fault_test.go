@@ -193,6 +193,7 @@ func TestDialErrors(t *testing.T) {
 	}{
 		{"wrong password", "rabbit://patchbay:secret@" + at, []error{messaging.ErrAuth, messaging.ErrPermanent}, nil},
 		{"wrong password, PLAIN", "rabbit://patchbay:secret@" + at + "?rabbit_login_method=PLAIN", []error{messaging.ErrAuth, messaging.ErrPermanent}, nil},
+		{"a mechanism that is not offered", "rabbit://patchbay:secret@" + at + "?rabbit_login_method=EXTERNAL", []error{messaging.ErrAuth, messaging.ErrPermanent}, nil},
 		{"no such virtual host", strings.TrimSuffix(b.url, at) + host + "/nowhere", []error{messaging.ErrPermanent}, []error{messaging.ErrAuth}},
 		{"nobody there", "rabbit://127.0.0.1:1/", nil, []error{messaging.ErrPermanent}},
 		{"hangs up", "rabbit://" + hangsUp(t) + "/", nil, []error{messaging.ErrPermanent, messaging.ErrAuth}},

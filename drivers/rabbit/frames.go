@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,7 +74,11 @@ func sizeOf(head []byte) (int, error) {
 	if head[0] == 'A' {
 		return len("AMQP0091"), nil
 	}
-	return frameHead + int(binary.BigEndian.Uint32(head[3:])) + 1, nil
+	n := binary.BigEndian.Uint32(head[3:])
+	if n > math.MaxInt32-frameHead-1 { // which an int may not hold, nor anybody else
+		return 0, fmt.Errorf("%w: it has %d bytes", errBadFrame, n)
+	}
+	return frameHead + int(n) + 1, nil
 }
 
 // take takes a frame, or leaves it to the library.

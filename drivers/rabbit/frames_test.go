@@ -182,6 +182,7 @@ func TestBadFrames(t *testing.T) {
 		"header cut off":               append(begun[:bytes.Index(begun, []byte{frameHeader, 0, 1})], frameOf(frameHeader, 1, []byte{0, 60})...),
 		"body larger than announced":   append(bytes.Clone(begun), frameOf(frameBody, 1, []byte("01234"))...),
 		"two headers":                  append(bytes.Clone(begun), content(&messaging.Message{}, 1)...),
+		"larger than any can be":       append([]byte{frameMethod, 0, 1, 0x80, 0, 0, frameEnd}, make([]byte, 100)...),
 		"something of an unknown kind": append(bytes.Clone(begun), frameOf(99, 1, nil)...),
 	} {
 		if p := receive(t, in, false); !errors.Is(p.err, errBadFrame) {

@@ -1,7 +1,10 @@
 package rabbit_test
 
 import (
+	"context"
 	"encoding/binary"
+	"io"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -55,5 +58,59 @@ func patient(patience time.Duration) messaging.Opener {
 			rabbit.Hurry(d, patience)
 		}
 		return d, codecs, err
+	}
+}
+
+// TestSlowLink: who takes what is sent, slowly, lives, however long a large message takes
+// and whatever waits behind it.
+func TestSlowLink(t *testing.T) {
+	b := newBroker(t)
+	at, err := url.Parse(b.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := server(t, func(client net.Conn) {
+		_ = client.(*net.TCPConn).SetReadBuffer(64 << 10)
+		broker, err := net.Dial("tcp", at.Host)
+		if err != nil {
+			return
+		}
+		defer broker.Close()
+		go func() { _, _ = io.Copy(client, broker) }()
+		const piece = 64 << 10
+		for passed := 0; err == nil && passed < 11<<20; passed += piece { // 2.5 MB a second
+			_, err = io.CopyN(broker, client, piece)
+			<-time.After(25 * time.Millisecond)
+		}
+		_, _ = io.Copy(broker, client) // what the system had taken is not slow, too
+	})
+	u, err := messaging.ParseURL(strings.Replace(b.url, at.Host, slow, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _, err := patient(2*time.Second)(u, (*messaging.Options)(nil).WithDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := at.User.Password()
+	c, err := d.Dial(within(t, limit), messaging.Endpoint{
+		Host: u.Hosts[0].HostPort(),
+		Credentials: func(context.Context) (messaging.Credentials, error) {
+			return messaging.Credentials{Username: at.User.Username(), Password: password}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(within(t, limit))
+	a, other := topic(), topic()
+	mustSend(t, c, a, text("declares"))
+	large := make(result, 1)
+	if err := c.Send(t.Context(), a, text(strings.Repeat("x", 15<<20)), large); err != nil {
+		t.Fatal(err)
+	}
+	mustSend(t, c, other, text("waits behind it, and so does its declaration"))
+	if err := large.wait(t); err != nil {
+		t.Errorf("outcome %v", err)
 	}
 }

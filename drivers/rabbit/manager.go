@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -21,45 +22,60 @@ import (
 // maxManaged bounds the search for a number that is free.
 const maxManaged = 1000
 
+// notices is after how many heartbeats a broker has surely noticed that a connection is
+// gone: RabbitMQ takes two to three.
+const notices = 4
+
 // manage gives the queue of a plan its name. One that was found is emptied: what
 // was sent before its listener came is not for it.
 func (c *conn) manage(p *plan, k *kept) error {
 	if k.number > 0 { // again, over another connection
 		taken, err := c.lock(k.number)
-		if taken {
-			err = errors.New("the broker has not noticed yet that our last connection is gone")
+		if taken && k.waits(time.Now(), notices*c.write) {
+			err, taken = errors.New("the broker has not noticed yet that our last connection is gone"), false
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return fmt.Errorf("taking queue %q: %w", p.prefix+c.o.managed(k.number), err)
+		case !taken:
+			k.taken = time.Time{}
+			p.queue.name = p.prefix + c.o.managed(k.number)
+			return nil
 		}
-		p.queue.name = p.prefix + c.o.managed(k.number)
-		return nil
+		c.memory.disclaim(k) // it is another's, who began while we were away
 	}
 	if n := len(p.prefix + c.o.managed(maxManaged)); n > maxShortString {
 		return fmt.Errorf("%w: a queue name of %d bytes, %d are possible: give a shorter hostname or processname: %w",
 			messaging.ErrInvalidTarget, n, maxShortString, messaging.ErrPermanent)
 	}
 	for n := 1; n <= maxManaged; n++ {
-		taken, err := c.lock(n)
-		if err != nil {
-			return err
-		}
-		if taken {
+		if !c.memory.claim(k, n) {
 			continue
 		}
 		p.queue.name = p.prefix + c.o.managed(n)
-		free, err := c.vacate(p.queue)
-		if err == nil && free {
-			k.number = n
+		taken, err := c.occupy(p.queue, n)
+		if err == nil && !taken {
 			return nil
 		}
-		c.unlock(n)
+		c.memory.disclaim(k)
 		if err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("%w: %d listeners of host %q and program %q are there already: give each program its own processname",
 		messaging.ErrPermanent, maxManaged, c.o.hostname, c.o.processname)
+}
+
+// occupy takes a number and its queue, unless somebody else has one of the two.
+func (c *conn) occupy(q queue, n int) (taken bool, err error) {
+	if taken, err = c.lock(n); taken || err != nil {
+		return taken, err
+	}
+	free, err := c.vacate(q)
+	if !free || err != nil {
+		c.unlock(n)
+	}
+	return !free, err
 }
 
 // vacate reports whether nobody listens to a queue, not even a peer that knows no

@@ -2,7 +2,9 @@ package rabbit_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -88,6 +90,55 @@ func TestManagedQueueOverALostLink(t *testing.T) {
 	}
 	if !b.hasAny(t, a.Topic+"_fanout_hostA:procB:1") || b.hasAny(t, a.Topic+"_fanout_hostA:procB:2") {
 		t.Error("the queue is another one after its link was lost")
+	}
+}
+
+// TestManagedNumberTaken: one that started while the link was lost has the number
+// now, and keeps it. Who had it before gets another.
+func TestManagedNumberTaken(t *testing.T) {
+	b := newBroker(t)
+	a := topic()
+	sender := transport(t, b.URL(managed))
+	m := join(t, b, managed, a)
+	fanout(t, sender, a, "1")
+	m.takes(t, "1")
+	m.proxy.RefuseNew()
+	m.cut(t)
+	other := join(t, b, managed, a)
+	m.proxy.Heal()
+	eventually(t, "it listens again", func() bool { return m.tr.Health().Err == nil })
+	fanout(t, sender, a, "2")
+	m.takes(t, "2")
+	other.takes(t, "2")
+}
+
+// TestManagedQueuesOfOneConnection: listeners that begin at the same time over one
+// connection get queues of their own.
+func TestManagedQueuesOfOneConnection(t *testing.T) {
+	b := newBroker(t)
+	c := dial(t, b, managed+"&share_connection=true")
+	a := topic()
+	a.Fanout = true
+	var all [4]messaging.Listener
+	var wg sync.WaitGroup
+	for i := range all {
+		wg.Go(func() {
+			var err error
+			all[i], err = c.Listen(t.Context(), messaging.Subscription{
+				Sources: []messaging.Address{a}, Instance: fmt.Sprint(i), Prefetch: 1,
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	mustSend(t, c, a, text("for all"))
+	for _, l := range all {
+		settle(t, poll(t, l), messaging.Ack)
 	}
 }
 

@@ -18,11 +18,21 @@ type memory struct {
 
 // kept belongs to one queue of a subscription.
 type kept struct {
-	number   int // of the name, of a managed queue; 0: it has none yet
+	number   int       // of the name, of a managed queue; 0: it has none yet. Set under memory.mu
+	taken    time.Time // since when somebody else is seen to have that; zero: nobody has
 	position *position
 
 	conn *conn     // the last one
 	lost time.Time // when that was seen to be lost; zero: it was not
+}
+
+// waits notes that somebody has the number, and reports whether that may still be our
+// last connection, which the broker takes so long to miss.
+func (k *kept) waits(now time.Time, long time.Duration) bool {
+	if k.taken.IsZero() {
+		k.taken = now
+	}
+	return now.Sub(k.taken) < long
 }
 
 func newMemory(o *options) *memory {
@@ -58,6 +68,27 @@ func (m *memory) sweep(now time.Time) {
 			delete(m.kept, key)
 		}
 	}
+}
+
+// claim gives k a number, unless another listener of the transport has it, be it that
+// its connection is lost: the broker refuses a number to other connections only.
+func (m *memory) claim(k *kept, number int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, other := range m.kept {
+		if other != k && other.number == number {
+			return false
+		}
+	}
+	k.number = number
+	return true
+}
+
+// disclaim takes k's number from it.
+func (m *memory) disclaim(k *kept) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k.number, k.taken = 0, time.Time{}
 }
 
 // forget ends what belongs to a subscription that is over.

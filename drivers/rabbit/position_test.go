@@ -2,11 +2,15 @@ package rabbit
 
 import (
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/patchbay-go/patchbay/internal/coalesce"
+	"github.com/patchbay-go/patchbay/messaging"
 )
 
 var epoch = time.Unix(1e9, 0)
@@ -199,11 +203,47 @@ func TestPositionLosesNothing(t *testing.T) {
 	})
 }
 
+// TestSettlingWhatAnotherStreamHad: a stream that is deleted and made again while its
+// channel stays open has the same offsets. Who still handles a message of the old one
+// settles none of the new one.
+func TestSettlingWhatAnotherStreamHad(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	c := &conn{raw: coalesce.New(ours, coalesce.Options{})}
+	defer c.raw.Abort()
+	p := newPosition()
+	s := &session{c: c, s: &source{kept: &kept{position: p}}, stream: &readings{all: map[uint64]turned{}}, flushed: func() {}}
+	consume := func() {
+		_, turn := p.begin(epoch)
+		s.stream.turn.Store(turn)
+	}
+	arrive := func(tag uint64, body string) *messaging.Delivery {
+		a := &arrival{tag: tag, Message: messaging.Message{Body: []byte(body)}}
+		d := messaging.NewDelivery(a.Message, s)
+		d.Tag = tag
+		if !s.read(a, d) {
+			t.Fatalf("%q is not delivered", body)
+		}
+		return d
+	}
+	consume()
+	old := arrive(1, "old")
+	p.restart()
+	consume()
+	arrive(2, "new")
+	s.settleReading(old, messaging.Ack)
+	_, turn := p.begin(epoch)
+	if got := p.read(turn, 0, []byte("new")); got != openBefore {
+		t.Errorf("what was not settled is %d over the next channel, want %d", got, openBefore)
+	}
+}
+
 // noSocket is a connection that is not there.
 type noSocket struct{}
 
-func (noSocket) Err() error { return nil }
-func (noSocket) Abort()     {}
+func (noSocket) Err() error             { return nil }
+func (noSocket) Stalled() time.Duration { return 0 }
+func (noSocket) Abort()                 {}
 
 func TestMemoryIsBounded(t *testing.T) {
 	m := newMemory(&options{transientTTL: time.Minute})

@@ -182,7 +182,7 @@ func (l *lane) publish(r route, m *messaging.Message, mandatory bool, s sent) er
 		if l.confirms.remove() {
 			return errLaneClosed
 		}
-		return nil // told already, that it is unknown
+		return nil // told already
 	}
 	l.number++
 	if l.group != nil {
@@ -203,13 +203,13 @@ func (l *lane) write(r route, m *messaging.Message, mandatory bool, id string) e
 	}
 	l.buf = appendPublish(l.buf, l.ch.number, r, mandatory, m, id)
 	body := m.Body
-	if n := len(body); n > 0 && n <= large {
+	piece := l.c.amqp.Config.FrameSize - frameHead - 1
+	if n := len(body); n > 0 && n <= min(large, piece) {
 		l.buf, body = appendBody(l.buf, l.ch.number, body), nil
 	}
 	if err := l.ch.f.send(l.ch, l.buf); err != nil {
 		return err
 	}
-	piece := l.c.amqp.Config.FrameSize - frameHead - 1
 	for open := true; open && len(body) > 0; {
 		n := min(len(body), piece)
 		l.buf = appendBody(l.buf[:0], l.ch.number, body[:n])
@@ -221,7 +221,11 @@ func (l *lane) write(r route, m *messaging.Message, mandatory bool, id string) e
 
 // returned is told that a message had no route.
 func (l *lane) returned(a *arrival) {
-	if s, ok := l.confirms.returned(a.ID); ok && s.c != nil {
+	from := func(to messaging.Address) bool {
+		r := l.c.o.route(to)
+		return r.exchange.name == string(a.exchange) && r.key == string(a.key)
+	}
+	if s, ok := l.confirms.returned(a.ID, from); ok && s.c != nil {
 		s.c.Complete(&messaging.OpError{Op: "publishing to", Addr: s.to.String(), Err: messaging.ErrNoRoute})
 	}
 }

@@ -111,6 +111,57 @@ func TestEnsureDeclaresTheQueue(t *testing.T) {
 	settle(t, poll(t, l), messaging.Ack)
 }
 
+// TestEnsureWhereQueuesGo: with amqp_auto_delete the last listener takes the queue
+// and the exchange with it, and the next notification needs them again.
+func TestEnsureWhereQueuesGo(t *testing.T) {
+	b := newBroker(t)
+	a := topic()
+	a.Kind, a.Topic = messaging.KindNotify, a.Topic+".info"
+	m := text("{}")
+	m.Ensure = true
+	out := dial(t, b, "amqp_auto_delete=true")
+	for range 2 {
+		mustSend(t, out, a, m)
+		l := listen(t, dial(t, b, "amqp_auto_delete=true"), messaging.Subscription{Sources: []messaging.Address{a}})
+		settle(t, poll(t, l), messaging.Ack)
+		if err := l.Close(within(t, limit)); err != nil {
+			t.Fatal(err)
+		}
+		if b.hasQueue(t, a.Topic) {
+			t.Error("the queue is still there")
+		}
+	}
+}
+
+// TestReturnsOfOneID: the same envelope may go to many addresses, and the native wire
+// gives its id to each message. A return is for the one that had no route.
+func TestReturnsOfOneID(t *testing.T) {
+	b := newBroker(t)
+	there, nowhere := topic(), topic()
+	nowhere.Exchange = there.Exchange
+	out := dial(t, b, "")
+	listen(t, dial(t, b, ""), sources(there))
+	m := text("{}")
+	m.ID, m.Mandatory = "id", true
+	const n = 200
+	var taken, returned []result
+	for range n {
+		good, bad := make(result, 1), make(result, 1)
+		if err := errors.Join(out.Send(t.Context(), there, m, good), out.Send(t.Context(), nowhere, m, bad)); err != nil {
+			t.Fatal(err)
+		}
+		taken, returned = append(taken, good), append(returned, bad)
+	}
+	for i := range n {
+		if err := taken[i].wait(t); err != nil {
+			t.Fatalf("outcome %d of what had a route: %v", i, err)
+		}
+		if err := returned[i].wait(t); !errors.Is(err, messaging.ErrNoRoute) {
+			t.Fatalf("outcome %d of what had none: %v", i, err)
+		}
+	}
+}
+
 func TestProperties(t *testing.T) {
 	b := newBroker(t)
 	a := topic()
@@ -199,6 +250,25 @@ func TestLargeMessages(t *testing.T) {
 
 // TestPreconditionWhenSending: an exchange that is declared otherwise takes
 // neither the channel nor the messages of others.
+// TestSmallFrames: the broker says how large a frame may be.
+func TestSmallFrames(t *testing.T) {
+	b := newBroker(t)
+	b.ctl(t, "eval", "application:set_env(rabbit, frame_max, 8192).")
+	defer b.ctl(t, "eval", "application:set_env(rabbit, frame_max, 131072).")
+	a := topic()
+	c := dial(t, b, "")
+	l := listen(t, dial(t, b, ""), sources(a))
+	for _, n := range []int{8000, 8184, 8185, 10_000, 60_000, 100_000} {
+		m := text(strings.Repeat("x", n))
+		mustSend(t, c, a, m)
+		d := poll(t, l)
+		if string(d.Body) != string(m.Body) {
+			t.Errorf("of %d bytes %d arrived", n, len(d.Body))
+		}
+		settle(t, d, messaging.Ack)
+	}
+}
+
 func TestPreconditionWhenSending(t *testing.T) {
 	b := newBroker(t)
 	a, other := topic(), topic()

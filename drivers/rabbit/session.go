@@ -45,7 +45,7 @@ func (c *conn) openSession(of *source) (*session, error) {
 	}
 	s.flushed = s.flush
 	if of.plan.stream {
-		s.stream = &readings{offsets: map[uint64]int64{}}
+		s.stream = &readings{all: map[uint64]turned{}}
 	}
 	ch, err := c.openChannel(&told{deliver: s.deliver, got: s.got, returns: s.returned})
 	if err != nil {

@@ -25,9 +25,13 @@ const (
 type readings struct {
 	turn atomic.Int64 // of the position, for the present consumer
 
-	mu      sync.Mutex       // protects offsets
-	offsets map[uint64]int64 // by delivery tag
+	mu  sync.Mutex        // protects all
+	all map[uint64]turned // by delivery tag
 }
+
+// turned is an offset, and the turn that it was read in: a consumer after that one, on
+// the same channel, may read another stream.
+type turned struct{ turn, offset int64 }
 
 // declare declares the queue of a source. A stream that is gone since it was read
 // is another one, once it is there again.
@@ -97,7 +101,8 @@ func (s *source) hear(deliveries <-chan amqp.Delivery) {
 // the session ends, and the next one reads that stream from its beginning. It is
 // called on the goroutine that reads.
 func (s *session) read(a *arrival, d *messaging.Delivery) bool {
-	what := s.s.kept.position.read(s.stream.turn.Load(), a.offset, a.Body)
+	it := turned{s.stream.turn.Load(), a.offset}
+	what := s.s.kept.position.read(it.turn, it.offset, a.Body)
 	switch what {
 	case foreign:
 		s.c.Spawn(func() { s.c.closeChannel(s.ch) })
@@ -112,7 +117,7 @@ func (s *session) read(a *arrival, d *messaging.Delivery) bool {
 	d.Redelivered = what == openBefore
 	s.stream.mu.Lock()
 	defer s.stream.mu.Unlock()
-	s.stream.offsets[a.tag] = a.offset
+	s.stream.all[a.tag] = it
 	return true
 }
 
@@ -126,11 +131,11 @@ func (s *session) settleReading(d *messaging.Delivery, o messaging.Outcome) {
 	}
 	r := s.stream
 	r.mu.Lock()
-	offset, ok := r.offsets[d.Tag]
-	delete(r.offsets, d.Tag)
+	it, ok := r.all[d.Tag]
+	delete(r.all, d.Tag)
 	r.mu.Unlock()
 	if ok {
-		s.s.kept.position.settle(r.turn.Load(), offset)
+		s.s.kept.position.settle(it.turn, it.offset)
 	}
 	s.acks.ack(d.Tag)
 	s.awaken()

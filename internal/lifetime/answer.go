@@ -67,8 +67,12 @@ func (l *Lifetime) Ticks() *time.Ticker { return time.NewTicker(l.Patience / loo
 // Look is called at each tick. It ends the connection if the peer has left a request
 // unanswered for Patience, or has told no outcome at all for that long, or up to half
 // as much more, although some are due. While the peer has announced that it takes
-// nothing, as one that is short of memory does, no time passes.
+// nothing, as one that is short of memory does, no time passes; nor while it is being
+// written to, over a slow link, since what it must answer may be yet to come.
 func (l *Lifetime) Look(blocked, due bool) {
+	if !blocked && l.socket.Stalled() > 0 {
+		return
+	}
 	if what := l.requests.look(blocked, due); what != "" {
 		l.Fail(&messaging.OpError{Op: "talking to", Addr: l.Host, Err: fmt.Errorf(
 			"%w: no answer to %s within %v, though it lives", messaging.ErrConnLost, what, l.Patience)})

@@ -122,6 +122,29 @@ func TestBlocked(t *testing.T) {
 	})
 }
 
+// TestBeingWrittenTo: a peer need not answer what it is yet to read.
+func TestBeingWrittenTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := new(peer)
+		p.due.Store(true)
+		l, s := watched(t, p)
+		s.stalled.Store(1)
+		l.Spawn(func() {
+			_ = l.Answer("a question", func() error {
+				<-s.aborted
+				return nil
+			})
+		})
+		<-time.After(time.Hour)
+		if l.Err() != nil {
+			t.Fatalf("it is lost for %v", l.Err())
+		}
+		s.stalled.Store(0)
+		wantLost(t, l, time.Now())
+		leave(t, l)
+	})
+}
+
 // TestOutcomes: as long as some come it lives, and while none are due.
 func TestOutcomes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,6 +21,9 @@ const farewell = time.Second
 type Socket interface {
 	// Err returns why it is not written to any more, or nil.
 	Err() error
+	// Stalled is more than 0 while a write is under way, which is ended if the peer
+	// takes nothing of it for too long.
+	Stalled() time.Duration
 	// Abort closes it at once, which frees whoever waits for the peer.
 	Abort()
 }

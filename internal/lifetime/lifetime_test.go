@@ -16,9 +16,12 @@ import (
 type socket struct {
 	aborted chan struct{}
 	err     atomic.Pointer[error]
+	stalled atomic.Int64
 }
 
 func (s *socket) Abort() { close(s.aborted) }
+
+func (s *socket) Stalled() time.Duration { return time.Duration(s.stalled.Load()) }
 
 func (s *socket) Err() error {
 	if e := s.err.Load(); e != nil {

@@ -14,13 +14,17 @@ import (
 // not choose how long they are.
 func TestAbsurdIDs(t *testing.T) {
 	for _, codec := range []messaging.Codec{wire.Oslo(0), wire.Native(0)} {
-		for _, kind := range []messaging.Kind{messaging.KindRPC, messaging.KindReply} {
-			for field := range 3 {
+		for _, kind := range []messaging.Kind{messaging.KindRPC, messaging.KindReply, messaging.KindNotify} {
+			fields := 3
+			if kind == messaging.KindNotify {
+				fields = 1 // it has no others
+			}
+			for field := range fields {
 				for _, n := range []int{1024, 1025, 5 << 20} {
 					t.Run(fmt.Sprint(codec.Name(), " ", kind, " ", field, " ", n), func(t *testing.T) {
 						ids := []string{"id", "call", "reply"}
 						ids[field] = strings.Repeat("x", n)
-						e := messaging.Envelope{Kind: kind, Method: "m", ID: ids[0], CallID: ids[1], ReplyTo: ids[2]}
+						e := messaging.Envelope{Kind: kind, Method: "m", ID: ids[0], CallID: ids[1], ReplyTo: ids[2], Body: []byte("{}")}
 						var m messaging.Message
 						if err := codec.Encode(&e, &m); err != nil {
 							t.Fatal(err)

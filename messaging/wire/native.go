@@ -140,6 +140,9 @@ func (n native) Decode(m *messaging.Message, e *messaging.Envelope) error {
 		if len(e.Body) == 0 || e.Body[0] != '{' {
 			return undecodable("the body of a notification is not a JSON object")
 		}
+		if err := checkIDs(e); err != nil {
+			return err
+		}
 		return decodeContext(m, e)
 	}
 	return undecodable("unknown %s", e.Kind)

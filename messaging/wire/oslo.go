@@ -154,7 +154,10 @@ func (o oslo) Decode(m *messaging.Message, e *messaging.Envelope) error {
 		return decodeReply(inner, e)
 	case messaging.KindNotify:
 		e.Bare = !enveloped
-		return decodeNotification(inner, e)
+		if err := decodeNotification(inner, e); err != nil {
+			return err
+		}
+		return checkIDs(e)
 	}
 	return undecodable("unknown %s", e.Kind)
 }
