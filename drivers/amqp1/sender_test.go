@@ -194,3 +194,35 @@ func TestSenderEnds(t *testing.T) {
 		p.nothing(t)
 	}
 }
+
+// TestSenderVastCredit: a peer may allow all that a number can say, of messages and of
+// frames.
+func TestSenderVastCredit(t *testing.T) {
+	p := newPair(t, 2)
+	l, link := p.sending()
+	p.attach(link, 0)
+	vast := []byte{codeUint, 0xff, 0xff, 0xff, 0xff}
+	flow := func(seen byte, window, credit []byte) {
+		list := append([]byte{codeSmallUint, seen}, window...)
+		list = append(list, codeUint0, codeSmallUint, 8, codeUint0, codeSmallUint, seen)
+		p.peer(performFlow, append(list, credit...)...)
+	}
+	flow(0, vast, vast)
+	for id := range uint32(5) {
+		if _, err := p.send(cancelled(t), l, "x", true); err != nil {
+			t.Fatal(err)
+		}
+		p.wantTransfer(id, false)
+	}
+	// It counts from what the peer has, and has not less than was sent.
+	flow(1, []byte{codeSmallUint, 3}, vast)
+	if _, err := p.send(cancelled(t), l, "x", true); !errors.Is(err, context.Canceled) {
+		t.Errorf("beyond the window: %v", err)
+	}
+	flow(5, vast, vast)
+	if _, err := p.send(cancelled(t), l, "x", true); err != nil {
+		t.Error(err)
+	}
+	p.wantTransfer(5, false)
+	p.nothing(t)
+}

@@ -212,10 +212,7 @@ func (s *session) flowed(v fields) (bool, error) {
 		return true, err
 	}
 	s.mu.Lock()
-	s.window = w.nextIncoming + w.incomingWindow - s.nextOutgoing
-	if int32(s.window) < 0 { //nolint:gosec // numbers wrap around
-		s.window = 0
-	}
+	s.window = room(w.incomingWindow, w.nextIncoming, s.nextOutgoing)
 	done := s.catchUp(s.done[:0])
 	if w.echo && !w.link {
 		s.writeFlow(flow{})
@@ -226,6 +223,15 @@ func (s *session) flowed(v fields) (bool, error) {
 		e.flowed(w)
 	}
 	return true, nil
+}
+
+// room returns what is left of what a peer allowed when it had seen all before one
+// number, since we are at another. It may allow all that a number can say.
+func room(allowed, seen, at uint32) uint32 {
+	if !before(seen, at) {
+		return allowed
+	}
+	return allowed - min(allowed, at-seen)
 }
 
 // writeFlow tells the peer what we have room for: of the session, and what else w
