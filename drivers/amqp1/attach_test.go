@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -217,6 +219,43 @@ func TestAttachedForNobody(t *testing.T) {
 	close(p.let)
 	l := c.lanes.use(c.routes.to(c, to))
 	eventually(t, "the link to be attached", func() bool { return l.current() != nil })
+}
+
+// TestManyLanes: any number of addresses may keep those waiting who send there.
+func TestManyLanes(t *testing.T) {
+	p, c := attachingPeer(t, false)
+	close(p.let)
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	for n := range maxLinks + 10 {
+		all.Go(func() {
+			to := messaging.Address{Topic: strconv.Itoa(n)}
+			if err := c.Send(ctx, to, &messaging.Message{}, nil); !errors.Is(err, context.Canceled) && c.Err() == nil {
+				t.Error(err)
+			}
+		})
+		select {
+		case <-p.again:
+		case <-c.Done():
+			t.Fatalf("at link %d: %v", n, c.Err())
+		}
+	}
+	eventually(t, "the last link to be attached", func() bool {
+		c.lanes.mu.Lock()
+		defer c.lanes.mu.Unlock()
+		attached := 0
+		for _, l := range c.lanes.all {
+			if l.current() != nil {
+				attached++
+			}
+		}
+		return attached == maxLinks+10 || c.Err() != nil
+	})
+	if err := c.Err(); err != nil {
+		t.Error(err)
+	}
 }
 
 // long bounds what is waited for, generously.
