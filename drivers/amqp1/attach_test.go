@@ -24,6 +24,7 @@ type attaching struct {
 	first bool          // the first link was attached, and detached
 	again chan struct{} // another is to be
 	let   chan struct{} // closed by the test: it is
+	deaf  bool          // it gives credit to a link, and then reads nothing any more
 }
 
 // attachingPeer returns such a peer, and a connection to it. Unless the first link is to be
@@ -131,6 +132,13 @@ func (p *attaching) answer(frame []byte) bool {
 		list := append(appendBool(append(append([]byte(nil), name...), number...), !receives), codeNull, codeNull)
 		list = append(append(list, p.field(&f)...), p.field(&f)...)
 		p.say(amqpFrame, what, channel, append(list, codeNull, codeNull, codeUint0)...)
+		if p.deaf {
+			p.say(amqpFrame, performFlow, channel, append(append([]byte{
+				codeUint0, codeSmallUint, 100, codeUint0, codeSmallUint, 100,
+			}, number...), codeUint0, codeSmallUint, 100)...)
+			<-p.Context().Done()
+			return false
+		}
 		if !p.first {
 			p.first = true
 			p.say(amqpFrame, performDetach, channel, append(append([]byte(nil), number...), codeTrue)...)
@@ -255,6 +263,40 @@ func TestManyLanes(t *testing.T) {
 	})
 	if err := c.Err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLargeMessageToNobody: a message of any size that a peer does not read keeps nobody
+// beyond his context.
+func TestLargeMessageToNobody(t *testing.T) {
+	p, c := attachingPeer(t, false)
+	p.deaf = true
+	close(p.let)
+	go func() { <-p.again }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		o := make(outcome, 1)
+		to := messaging.Address{Topic: "t"}
+		if err := c.Send(t.Context(), to, &messaging.Message{Body: make([]byte, 40<<20)}, o); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if err := c.Send(ctx, to, &messaging.Message{}, nil); !errors.Is(err, messaging.ErrNotSent) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a second message: %v", err)
+		}
+		if err := c.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := <-o; !errors.Is(err, messaging.ErrOutcomeUnknown) {
+			t.Errorf("outcome %v", err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(long):
+		t.Fatal("it waits for the peer")
 	}
 }
 
