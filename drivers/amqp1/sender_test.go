@@ -226,3 +226,22 @@ func TestSenderVastCredit(t *testing.T) {
 	p.wantTransfer(5, false)
 	p.nothing(t)
 }
+
+// TestNothingKept: of what waited for the window nothing is kept when it is written.
+func TestNothingKept(t *testing.T) {
+	p := newPair(t, 1)
+	l, link := p.sending()
+	p.attach(link, 0)
+	p.allow(0, 1, 0, 10, false)
+	p.mustSend(l, string(make([]byte, 2000)), true)
+	p.wantTransfer(0, true)
+	for seen, more := range []bool{true, true, true, false} {
+		p.allow(byte(seen+1), 1, 0, 10, false)
+		p.wantTransfer(0, more)
+	}
+	for i, w := range p.s.waiting[:cap(p.s.waiting)] {
+		if w.frame != nil || w.from != nil {
+			t.Errorf("place %d keeps a frame of %d bytes", i, len(w.frame))
+		}
+	}
+}

@@ -3,6 +3,7 @@ package amqp1
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -63,7 +64,7 @@ func (s *session) catchUp(done []outgoing) []outgoing {
 			done = s.unsettled.settle(w.id, w.id, done)
 		}
 	}
-	s.waiting = append(s.waiting[:0], s.waiting[n:]...)
+	s.waiting = slices.Delete(s.waiting, 0, n)
 	s.adjust()
 	return done
 }
