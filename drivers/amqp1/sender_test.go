@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/patchbay-go/patchbay/internal/coalesce"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -243,5 +244,28 @@ func TestNothingKept(t *testing.T) {
 		if w.frame != nil || w.from != nil {
 			t.Errorf("place %d keeps a frame of %d bytes", i, len(w.frame))
 		}
+	}
+}
+
+// broken is a socket that takes nothing.
+type broken struct{ socket }
+
+func (*broken) Write([]byte) (int, error) { return 0, errors.New("broken") }
+
+// TestHalfWritten: a message of which the end could not be written was not accepted.
+func TestHalfWritten(t *testing.T) {
+	p := newPair(t, 100)
+	l, link := p.sending()
+	p.attach(link, 0)
+	p.allow(0, 100, 0, 10, false)
+	p.c.frames.Conn = coalesce.New(&broken{}, coalesce.Options{Limit: 1})
+	o := p.mustSend(l, string(make([]byte, 2000)), true)
+	if o == nil {
+		t.Fatal("it was accepted")
+	}
+	o.open(t)
+	p.c.frames.end(messaging.ErrConnLost)
+	if err := o.told(t); !errors.Is(err, messaging.ErrOutcomeUnknown) {
+		t.Errorf("outcome %v", err)
 	}
 }

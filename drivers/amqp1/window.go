@@ -32,7 +32,7 @@ func (s *session) write(frame []byte) error {
 }
 
 // writeParts writes a message in as many frames as it takes, and reports whether
-// some of them wait for room. An error means that nothing was written. s.mu is held.
+// some of them wait for room, or for the end of the connection. An error means that nothing was written. s.mu is held.
 func (s *session) writeParts(l *sender, t transfer, payload []byte) (waits bool, err error) {
 	const most = 64 // bytes of a frame that are no payload
 	for t.more = true; t.more; t.first = false {
@@ -45,8 +45,12 @@ func (s *session) writeParts(l *sender, t transfer, payload []byte) (waits bool,
 			s.waiting = append(s.waiting, waiting{b, l, t.id, t.first, !t.more, t.settled})
 			continue
 		}
-		if err := s.write(b); err != nil && t.first {
-			return false, err // else the end of the connection tells
+		switch err := s.write(b); {
+		case err == nil:
+		case t.first:
+			return false, err
+		default:
+			return true, nil // the end of the connection tells
 		}
 	}
 	return len(s.waiting) > 0, nil
