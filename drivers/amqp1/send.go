@@ -31,11 +31,13 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 		return err
 	}
 	target := c.routes.to(c, to)
+	o := outgoing{to: to, c: done, bytes: len(m.Body), must: m.Mandatory || to.Kind == messaging.KindReply}
 	if m.Ensure && to.Kind != messaging.KindReply && !to.Fanout && c.nodes != nil {
 		if q := c.plan(c.address.node(to), "", 0).queue; q != nil {
 			if err := c.nodes.ensure(ctx, q); err != nil {
 				return err
 			}
+			o.queue = q.name
 		}
 	}
 	if err := c.raw.Room(ctx, roomBytes); err != nil {
@@ -45,7 +47,6 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 		return joined(messaging.ErrConnLost, err)
 	}
 	l := c.lanes.use(target)
-	o := outgoing{to: to, c: done, bytes: len(m.Body), must: m.Mandatory || to.Kind == messaging.KindReply}
 	later, err := l.send(ctx, m, target, o, c.settles(to, m))
 	if later {
 		return nil

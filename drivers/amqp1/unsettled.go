@@ -16,6 +16,7 @@ type outgoing struct {
 	c      messaging.Completion // nil: nobody wants to know
 	bytes  int                  // what it counts for in the window
 	must   bool                 // that it has nowhere to go is ErrNoRoute
+	queue  string               // that was declared for it; empty: none
 	result error                // for who tells it
 }
 

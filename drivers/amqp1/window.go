@@ -117,7 +117,7 @@ func (s *session) disposed(v fields) error {
 	}
 	s.mu.Unlock()
 	for i := range done {
-		done[i].result = done[i].from.c.p.outcome(&d, done[i].must)
+		done[i].result = done[i].from.c.outcome(&done[i], &d)
 	}
 	s.finish(done)
 	return nil
@@ -133,7 +133,18 @@ func (s *session) finish(done []outgoing) {
 	s.done = done[:0]
 }
 
-// outcome says what a disposition means for a message that the peer was sent.
+// outcome says what a disposition means for a message that the peer was sent. One for
+// which a queue was declared has nowhere to go if that is gone, since somebody deleted it,
+// or its policy did.
+func (c *conn) outcome(o *outgoing, d *disposition) error {
+	if o.queue != "" && c.p.noRoute && (d.state == stateReleased || d.state == stateModified) {
+		c.nodes.forget(o.queue)
+		return joined(messaging.ErrNotSent, fmt.Errorf("the queue %q is gone", o.queue))
+	}
+	return c.p.outcome(d, o.must)
+}
+
+// outcome says what a disposition means for a message without a queue of its own.
 func (p *profile) outcome(d *disposition, mustArrive bool) error {
 	switch d.state {
 	case stateAccepted:
