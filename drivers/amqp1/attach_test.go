@@ -1,6 +1,7 @@
 package amqp1
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -25,6 +26,7 @@ type attaching struct {
 	again chan struct{} // another is to be
 	let   chan struct{} // closed by the test: it is
 	deaf  bool          // it gives credit to a link, and then reads nothing any more
+	empty bool          // it has no node to attach a link to
 }
 
 // attachingPeer returns such a peer, and a connection to it. Unless the first link is to be
@@ -128,6 +130,14 @@ func (p *attaching) answer(frame []byte) bool {
 		}
 		name, number := p.field(&f), p.field(&f)
 		receives := f.next().bool()
+		if p.empty {
+			list := append(appendBool(append(append([]byte(nil), name...), number...), !receives), bytes.Repeat([]byte{codeNull}, 5)...)
+			p.say(amqpFrame, what, channel, append(list, codeNull, codeUint0)...)
+			condition := appendText([]byte{0, codeSmallUlng, byte(typeError), codeList8, 16, 1}, codeSymbol8, "amqp:not-found")
+			condition[4] = byte(len(condition) - 5)
+			p.say(amqpFrame, performDetach, channel, append(append(append([]byte(nil), number...), codeTrue), condition...)...)
+			return true
+		}
 		f.skip(2) // settle modes
 		list := append(appendBool(append(append([]byte(nil), name...), number...), !receives), codeNull, codeNull)
 		list = append(append(list, p.field(&f)...), p.field(&f)...)

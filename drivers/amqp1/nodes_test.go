@@ -48,3 +48,34 @@ func TestQueueIsGone(t *testing.T) {
 		}
 	}
 }
+
+// TestNodeIsGone is the same where each address has a link, which is refused then.
+func TestNodeIsGone(t *testing.T) {
+	p, c := attachingPeer(t, false)
+	p.empty = true
+	close(p.let)
+	go func() {
+		for {
+			select {
+			case <-p.again:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	declared := declarations{}
+	c.p, c.nodes = brokerJ().managed, newNodes(c, declared)
+	to := messaging.Address{Kind: messaging.KindNotify, Exchange: "e", Topic: "t"}
+	for range 2 {
+		if err := c.Send(t.Context(), to, &messaging.Message{Ensure: true}, nil); !errors.Is(err, messaging.ErrNotSent) {
+			t.Errorf("%v, want %v", err, messaging.ErrNotSent)
+		}
+	}
+	if n := declared["notify.e.t"]; n != 2 {
+		t.Errorf("declared %d times", n)
+	}
+	// Nobody listens to what needs no queue.
+	if err := c.Send(t.Context(), to, &messaging.Message{}, nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -52,7 +52,11 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 		return nil
 	}
 	l.open.Add(-1)
-	if errors.Is(err, errNoNode) { // where none is, nobody listens
+	switch {
+	case !errors.Is(err, errNoNode):
+	case o.queue != "": // it is gone, since it was declared
+		c.nodes.forget(o.queue)
+	default: // where none is, nobody listens
 		if err = nil; o.must {
 			o.result = messaging.ErrNoRoute
 		}
