@@ -1,13 +1,16 @@
 package amqp1
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +25,8 @@ type attaching struct {
 	first bool          // the first link was attached, and detached
 	again chan struct{} // another is to be
 	let   chan struct{} // closed by the test: it is
+	deaf  bool          // it gives credit to a link, and then reads nothing any more
+	empty bool          // it has no node to attach a link to
 }
 
 // attachingPeer returns such a peer, and a connection to it. Unless the first link is to be
@@ -125,10 +130,25 @@ func (p *attaching) answer(frame []byte) bool {
 		}
 		name, number := p.field(&f), p.field(&f)
 		receives := f.next().bool()
+		if p.empty {
+			list := append(appendBool(append(append([]byte(nil), name...), number...), !receives), bytes.Repeat([]byte{codeNull}, 5)...)
+			p.say(amqpFrame, what, channel, append(list, codeNull, codeUint0)...)
+			condition := appendText([]byte{0, codeSmallUlng, byte(typeError), codeList8, 16, 1}, codeSymbol8, "amqp:not-found")
+			condition[4] = byte(len(condition) - 5)
+			p.say(amqpFrame, performDetach, channel, append(append(append([]byte(nil), number...), codeTrue), condition...)...)
+			return true
+		}
 		f.skip(2) // settle modes
 		list := append(appendBool(append(append([]byte(nil), name...), number...), !receives), codeNull, codeNull)
 		list = append(append(list, p.field(&f)...), p.field(&f)...)
 		p.say(amqpFrame, what, channel, append(list, codeNull, codeNull, codeUint0)...)
+		if p.deaf {
+			p.say(amqpFrame, performFlow, channel, append(append([]byte{
+				codeUint0, codeSmallUint, 100, codeUint0, codeSmallUint, 100,
+			}, number...), codeUint0, codeSmallUint, 100)...)
+			<-p.Context().Done()
+			return false
+		}
 		if !p.first {
 			p.first = true
 			p.say(amqpFrame, performDetach, channel, append(append([]byte(nil), number...), codeTrue)...)
@@ -217,6 +237,77 @@ func TestAttachedForNobody(t *testing.T) {
 	close(p.let)
 	l := c.lanes.use(c.routes.to(c, to))
 	eventually(t, "the link to be attached", func() bool { return l.current() != nil })
+}
+
+// TestManyLanes: any number of addresses may keep those waiting who send there.
+func TestManyLanes(t *testing.T) {
+	p, c := attachingPeer(t, false)
+	close(p.let)
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	for n := range maxLinks + 10 {
+		all.Go(func() {
+			to := messaging.Address{Topic: strconv.Itoa(n)}
+			if err := c.Send(ctx, to, &messaging.Message{}, nil); !errors.Is(err, context.Canceled) && c.Err() == nil {
+				t.Error(err)
+			}
+		})
+		select {
+		case <-p.again:
+		case <-c.Done():
+			t.Fatalf("at link %d: %v", n, c.Err())
+		}
+	}
+	eventually(t, "the last link to be attached", func() bool {
+		c.lanes.mu.Lock()
+		defer c.lanes.mu.Unlock()
+		attached := 0
+		for _, l := range c.lanes.all {
+			if l.current() != nil {
+				attached++
+			}
+		}
+		return attached == maxLinks+10 || c.Err() != nil
+	})
+	if err := c.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLargeMessageToNobody: a message of any size that a peer does not read keeps nobody
+// beyond his context.
+func TestLargeMessageToNobody(t *testing.T) {
+	p, c := attachingPeer(t, false)
+	p.deaf = true
+	close(p.let)
+	go func() { <-p.again }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		o := make(outcome, 1)
+		to := messaging.Address{Topic: "t"}
+		if err := c.Send(t.Context(), to, &messaging.Message{Body: make([]byte, 40<<20)}, o); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if err := c.Send(ctx, to, &messaging.Message{}, nil); !errors.Is(err, messaging.ErrNotSent) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a second message: %v", err)
+		}
+		if err := c.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := <-o; !errors.Is(err, messaging.ErrOutcomeUnknown) {
+			t.Errorf("outcome %v", err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(long):
+		t.Fatal("it waits for the peer")
+	}
 }
 
 // long bounds what is waited for, generously.

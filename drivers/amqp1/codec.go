@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // This file writes and reads values of AMQP 1.0: part 1 of the specification. What
@@ -170,7 +171,7 @@ func (r *reader) plain() (v value) {
 		if len(r.rest) < 5 {
 			return r.fail(errCutOff)
 		}
-		at, size, compound = 5, int(binary.BigEndian.Uint32(r.rest[1:])), kind != 0xb
+		at, size, compound = 5, length(r.rest[1:]), kind != 0xb
 	default:
 		return r.fail(errNotType)
 	}
@@ -185,6 +186,10 @@ func (r *reader) plain() (v value) {
 	return v
 }
 
+// length reads a size or a count. What an int does not hold on a 32-bit system is more
+// than there is anyway.
+func length(b []byte) int { return int(min(binary.BigEndian.Uint32(b), math.MaxInt32)) }
+
 // counted takes the count off the data of a list, a map or an array.
 func (r *reader) counted(v value) value {
 	width := 1
@@ -197,7 +202,7 @@ func (r *reader) counted(v value) value {
 	if width == 1 {
 		v.count = int(v.data[0])
 	} else {
-		v.count = int(binary.BigEndian.Uint32(v.data))
+		v.count = length(v.data)
 	}
 	v.data = v.data[width:]
 	if v.count > len(v.data) && v.code>>5 != 0x7 { // each value of a list or a map has a byte at least

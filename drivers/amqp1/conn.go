@@ -20,9 +20,11 @@ const (
 	windowBytes = 8 << 20
 
 	// roomBytes is how much may wait to be written before senders wait, each under
-	// its own context; bufferLimit how much can, with all that they then write.
+	// its own context; bufferLimit is above what can, with all that they then write: the
+	// window, or one message of the largest size that a broker is likely to take. So who
+	// writes, with a session's lock held, never waits for the network.
 	roomBytes   = 1 << 20
-	bufferLimit = roomBytes + 2*windowBytes
+	bufferLimit = roomBytes + 2*windowBytes + 512<<20
 
 	// laneIdle is how long a link for sending may be unused: one costs 43 KB.
 	laneIdle = 10 * time.Minute

@@ -77,10 +77,21 @@ func explainDial(ctx context.Context, err error) error {
 		err = joined(messaging.ErrAuth, joined(messaging.ErrPermanent, errors.New("the peer offers none of the mechanisms that are allowed (option sasl_mechanisms)")))
 	case strings.Contains(text, "*frames.PerformClose"), errors.Is(err, io.EOF):
 		err = errors.New("the peer ended the handshake: is it up, does the virtual host exist, and may the user use it?")
-	case strings.Contains(text, "protocol"):
+	case otherProtocol(text):
 		err = joined(messaging.ErrPermanent, fmt.Errorf("%w: is it a port for AMQP 1.0?", err))
 	}
 	return joined(messaging.ErrConnect, err)
+}
+
+// otherProtocol reports whether a text says that the peer speaks something else. The
+// names of hosts, and others' errors, may have the word, too.
+func otherProtocol(text string) bool {
+	for _, words := range []string{"unexpected protocol", "unknown protocol", "breaks the protocol", "tls: protocol"} {
+		if strings.Contains(text, words) {
+			return true
+		}
+	}
+	return false
 }
 
 // joined returns an error that reads "kind: reason" and matches both.

@@ -2,6 +2,8 @@ package amqp1
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -74,6 +76,29 @@ func TestExplainQueue(t *testing.T) {
 	}
 	if err := explainQueue("q", &statusError{"PUT /queues/q", "400", "no"}); !errors.Is(err, messaging.ErrPermanent) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestExplainDial: a host or a store of credentials that is away for a moment is worth
+// another attempt, whatever it is called and says.
+func TestExplainDial(t *testing.T) {
+	for _, tt := range []struct {
+		give      error
+		permanent bool
+	}{
+		{&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "protocol.example"}}, false},
+		{fmt.Errorf("asking for credentials: %w", errors.New("stream error: PROTOCOL_ERROR; protocol error")), false},
+		{errors.New(`unexpected protocol "HTTP"`), true},
+		{errors.New("unexpected protocol version 0.9.1"), true},
+		{errors.New("unexpected protocol header 0x03, expected 0x00"), true},
+		{errors.New("unknown protocol ID 0x07"), true},
+		{errors.New("the peer breaks the protocol: a frame of 4 bytes, 131072 were agreed on"), true},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: protocol version not supported")}, true},
+	} {
+		err := explainDial(t.Context(), tt.give)
+		if errors.Is(err, messaging.ErrPermanent) != tt.permanent || !errors.Is(err, messaging.ErrConnect) {
+			t.Errorf("%v: want permanent %v", err, tt.permanent)
+		}
 	}
 }
 

@@ -57,6 +57,13 @@ func (n *nodes) ensure(ctx context.Context, q *queue) error {
 	})
 }
 
+// forget makes ensure declare a queue again.
+func (n *nodes) forget(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.declared, name)
+}
+
 // statusError is an answer that was not hoped for.
 type statusError struct {
 	request string

@@ -222,8 +222,10 @@ func (r *receiver) complete(a arrival) {
 		d.Count = int(a.count)
 	}
 	switch l := r.s.l; {
-	case l.stopping():
-		_ = r.settle(d.Tag, released) // it was on its way
+	case l.stopping(): // it was on its way; its place stays taken, or the same would come again until Stop is called
+		if d.Tag&tagSettled == 0 {
+			_ = r.dispose(r.part.id, released)
+		}
 	case l.deliver != nil && l.inbox.Len() == 0 && l.deliver(d):
 	default:
 		l.inbox.Put(polled{d, r})

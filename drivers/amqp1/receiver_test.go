@@ -214,3 +214,22 @@ func TestReceiverBounds(t *testing.T) {
 		t.Errorf("%d messages were read: %v", sent, err)
 	}
 }
+
+// TestNoCreditWhenOver: a listener that has failed, as when another of its nodes is gone,
+// gives back what comes until it is closed, and asks for no more: the same would come.
+func TestNoCreditWhenOver(t *testing.T) {
+	p := newPair(t, 100)
+	r := p.receiving()
+	r.s.l.end(errors.New("a node is gone"))
+	for id := range uint32(2) {
+		p.deliver(id, "x")
+		what, f, _ := p.next(t)
+		if d, err := parseDisposition(f); err != nil || what != performDisposition || d.first != id || d.state != stateReleased {
+			t.Errorf("%#x %+v, %v", what, d, err)
+		}
+	}
+	if r.credit.given > 0 {
+		t.Errorf("a credit of %d is given", r.credit.given)
+	}
+	p.nothing(t)
+}

@@ -31,11 +31,13 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 		return err
 	}
 	target := c.routes.to(c, to)
+	o := outgoing{to: to, c: done, bytes: len(m.Body), must: m.Mandatory || to.Kind == messaging.KindReply}
 	if m.Ensure && to.Kind != messaging.KindReply && !to.Fanout && c.nodes != nil {
 		if q := c.plan(c.address.node(to), "", 0).queue; q != nil {
 			if err := c.nodes.ensure(ctx, q); err != nil {
 				return err
 			}
+			o.queue = q.name
 		}
 	}
 	if err := c.raw.Room(ctx, roomBytes); err != nil {
@@ -45,13 +47,16 @@ func (c *conn) send(ctx context.Context, to messaging.Address, m *messaging.Mess
 		return joined(messaging.ErrConnLost, err)
 	}
 	l := c.lanes.use(target)
-	o := outgoing{to: to, c: done, bytes: len(m.Body), must: m.Mandatory || to.Kind == messaging.KindReply}
 	later, err := l.send(ctx, m, target, o, c.settles(to, m))
 	if later {
 		return nil
 	}
 	l.open.Add(-1)
-	if errors.Is(err, errNoNode) { // where none is, nobody listens
+	switch {
+	case !errors.Is(err, errNoNode):
+	case o.queue != "": // it is gone, since it was declared
+		c.nodes.forget(o.queue)
+	default: // where none is, nobody listens
 		if err = nil; o.must {
 			o.result = messaging.ErrNoRoute
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/Azure/go-amqp"
 
@@ -95,16 +96,16 @@ func (l *sender) flowed(w flow) {
 	if l.closed {
 		return
 	}
-	count := uint32(l.sent + l.skipped)                   //nolint:gosec // numbers wrap around
-	more := max(0, int32(w.deliveryCount+w.credit-count)) //nolint:gosec // likewise
-	if w.drain {                                          // what it does not get now it does not want
+	count := uint32(l.sent + l.skipped) //nolint:gosec // numbers wrap around
+	more := room(w.credit, w.deliveryCount, count)
+	if w.drain { // what it does not get now it does not want
 		l.skipped += int64(more)
-		count, more = count+uint32(more), 0
+		count, more = count+more, 0
 	}
 	l.allowed = l.sent + int64(more)
-	l.credit.Allow(int(l.allowed))
+	l.credit.Allow(int(min(l.allowed, math.MaxInt)))
 	if w.drain || w.echo {
-		s.writeFlow(flow{link: true, handle: l.handle, deliveryCount: count, credit: uint32(more), drain: w.drain})
+		s.writeFlow(flow{link: true, handle: l.handle, deliveryCount: count, credit: more, drain: w.drain})
 	}
 }
 

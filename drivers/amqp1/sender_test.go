@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/patchbay-go/patchbay/internal/coalesce"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -192,5 +193,79 @@ func TestSenderEnds(t *testing.T) {
 		}
 		end(p) // nothing is told twice
 		p.nothing(t)
+	}
+}
+
+// TestSenderVastCredit: a peer may allow all that a number can say, of messages and of
+// frames.
+func TestSenderVastCredit(t *testing.T) {
+	p := newPair(t, 2)
+	l, link := p.sending()
+	p.attach(link, 0)
+	vast := []byte{codeUint, 0xff, 0xff, 0xff, 0xff}
+	flow := func(seen byte, window, credit []byte) {
+		list := append([]byte{codeSmallUint, seen}, window...)
+		list = append(list, codeUint0, codeSmallUint, 8, codeUint0, codeSmallUint, seen)
+		p.peer(performFlow, append(list, credit...)...)
+	}
+	flow(0, vast, vast)
+	for id := range uint32(5) {
+		if _, err := p.send(cancelled(t), l, "x", true); err != nil {
+			t.Fatal(err)
+		}
+		p.wantTransfer(id, false)
+	}
+	// It counts from what the peer has, and has not less than was sent.
+	flow(1, []byte{codeSmallUint, 3}, vast)
+	if _, err := p.send(cancelled(t), l, "x", true); !errors.Is(err, context.Canceled) {
+		t.Errorf("beyond the window: %v", err)
+	}
+	flow(5, vast, vast)
+	if _, err := p.send(cancelled(t), l, "x", true); err != nil {
+		t.Error(err)
+	}
+	p.wantTransfer(5, false)
+	p.nothing(t)
+}
+
+// TestNothingKept: of what waited for the window nothing is kept when it is written.
+func TestNothingKept(t *testing.T) {
+	p := newPair(t, 1)
+	l, link := p.sending()
+	p.attach(link, 0)
+	p.allow(0, 1, 0, 10, false)
+	p.mustSend(l, string(make([]byte, 2000)), true)
+	p.wantTransfer(0, true)
+	for seen, more := range []bool{true, true, true, false} {
+		p.allow(byte(seen+1), 1, 0, 10, false)
+		p.wantTransfer(0, more)
+	}
+	for i, w := range p.s.waiting[:cap(p.s.waiting)] {
+		if w.frame != nil || w.from != nil {
+			t.Errorf("place %d keeps a frame of %d bytes", i, len(w.frame))
+		}
+	}
+}
+
+// broken is a socket that takes nothing.
+type broken struct{ socket }
+
+func (*broken) Write([]byte) (int, error) { return 0, errors.New("broken") }
+
+// TestHalfWritten: a message of which the end could not be written was not accepted.
+func TestHalfWritten(t *testing.T) {
+	p := newPair(t, 100)
+	l, link := p.sending()
+	p.attach(link, 0)
+	p.allow(0, 100, 0, 10, false)
+	p.c.frames.Conn = coalesce.New(&broken{}, coalesce.Options{Limit: 1})
+	o := p.mustSend(l, string(make([]byte, 2000)), true)
+	if o == nil {
+		t.Fatal("it was accepted")
+	}
+	o.open(t)
+	p.c.frames.end(messaging.ErrConnLost)
+	if err := o.told(t); !errors.Is(err, messaging.ErrOutcomeUnknown) {
+		t.Errorf("outcome %v", err)
 	}
 }

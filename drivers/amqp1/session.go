@@ -120,8 +120,8 @@ func (s *session) end(reason error) {
 	}
 }
 
-// maxLinks bounds what a peer can make us remember. There are maxLanes, and those that
-// are being detached.
+// maxLinks bounds what a peer can make us remember besides the links that we attached,
+// of which there are as many as somebody waits for.
 const maxLinks = 4 * maxLanes
 
 // take is told of a frame for the session, and reports whether it is none of the
@@ -130,8 +130,8 @@ func (s *session) take(what descriptor, v fields, payload []byte) (bool, error) 
 	switch what {
 	case performAttach:
 		a, err := parseAttach(v)
-		if e := s.named(a.name); err == nil && e != nil {
-			if len(s.links) >= maxLinks {
+		if e, asked := s.named(a.name); err == nil && e != nil {
+			if len(s.links) >= asked+maxLinks {
 				return true, errors.New("the peer attaches more links than it was asked for")
 			}
 			s.links[a.handle] = e
@@ -171,10 +171,11 @@ func (s *session) take(what descriptor, v fields, payload []byte) (bool, error) 
 	return true, e.received(t, payload)
 }
 
-func (s *session) named(name string) endpoint {
+// named returns our link of that name, if there is one, and how many we attached.
+func (s *session) named(name string) (e endpoint, all int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.names[name]
+	return s.names[name], len(s.names)
 }
 
 // detached tells a link that the peer ended it, or heard that we did.
@@ -212,10 +213,7 @@ func (s *session) flowed(v fields) (bool, error) {
 		return true, err
 	}
 	s.mu.Lock()
-	s.window = w.nextIncoming + w.incomingWindow - s.nextOutgoing
-	if int32(s.window) < 0 { //nolint:gosec // numbers wrap around
-		s.window = 0
-	}
+	s.window = room(w.incomingWindow, w.nextIncoming, s.nextOutgoing)
 	done := s.catchUp(s.done[:0])
 	if w.echo && !w.link {
 		s.writeFlow(flow{})
@@ -226,6 +224,15 @@ func (s *session) flowed(v fields) (bool, error) {
 		e.flowed(w)
 	}
 	return true, nil
+}
+
+// room returns what is left of what a peer allowed when it had seen all before one
+// number, since we are at another. It may allow all that a number can say.
+func room(allowed, seen, at uint32) uint32 {
+	if !before(seen, at) {
+		return allowed
+	}
+	return allowed - min(allowed, at-seen)
 }
 
 // writeFlow tells the peer what we have room for: of the session, and what else w

@@ -1,6 +1,7 @@
 package amqp1
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/patchbay-go/patchbay/messaging"
@@ -15,6 +16,7 @@ type outgoing struct {
 	c      messaging.Completion // nil: nobody wants to know
 	bytes  int                  // what it counts for in the window
 	must   bool                 // that it has nowhere to go is ErrNoRoute
+	queue  string               // that was declared for it; empty: none
 	result error                // for who tells it
 }
 
@@ -33,20 +35,23 @@ func (o *outgoing) tell() {
 // unsettled are the deliveries of a session whose outcome the peer has not told, in
 // order of their numbers, which wrap around.
 type unsettled struct {
-	queue []outgoing // queue[head:] waits
+	queue []outgoing // queue[head:] waits, but for those that are told
 	head  int
+	open  int // how many are not told
 }
 
 func (u *unsettled) empty() bool { return u.head == len(u.queue) }
 
 // add appends the delivery with the largest number.
 func (u *unsettled) add(o outgoing) {
-	if u.head > 0 && len(u.queue) == cap(u.queue) { // move instead of growing
-		n := copy(u.queue, u.queue[u.head:])
-		clear(u.queue[n:])
-		u.queue, u.head = u.queue[:n], 0
+	if len(u.queue) == cap(u.queue) && u.open <= len(u.queue)/2 { // move instead of growing, but not for each
+		// Behind one whose outcome does not come there may be any number of those that
+		// are told.
+		u.queue = slices.DeleteFunc(u.queue, func(o outgoing) bool { return o.told })
+		u.head = 0
 	}
 	u.queue = append(u.queue, o)
+	u.open++
 }
 
 // settle appends those with numbers from first to last to out and forgets them.
@@ -59,6 +64,7 @@ func (u *unsettled) settle(first, last uint32, out []outgoing) []outgoing {
 		if !open[i].told {
 			out = append(out, open[i])
 			open[i] = outgoing{id: open[i].id, told: true}
+			u.open--
 		}
 	}
 	u.pass()
@@ -72,6 +78,7 @@ func (u *unsettled) of(l *sender, out []outgoing) []outgoing {
 		if open[i].from == l {
 			out = append(out, open[i])
 			open[i] = outgoing{id: open[i].id, told: true}
+			u.open--
 		}
 	}
 	u.pass()
@@ -81,7 +88,7 @@ func (u *unsettled) of(l *sender, out []outgoing) []outgoing {
 // pass drops the first ones that are told.
 func (u *unsettled) pass() {
 	for u.head < len(u.queue) && u.queue[u.head].told {
-		u.queue[u.head] = outgoing{}
+		u.queue[u.head] = outgoing{told: true}
 		u.head++
 	}
 	if u.head == len(u.queue) {

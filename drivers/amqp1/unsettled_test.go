@@ -54,3 +54,25 @@ func TestUnsettled(t *testing.T) {
 		}
 	})
 }
+
+// TestUnsettledGaps: an outcome that does not come, while others do, does not make
+// what was told be kept, nor moved for each that is sent.
+func TestUnsettledGaps(t *testing.T) {
+	const window = 256
+	var u unsettled
+	for id := range uint32(100_000) {
+		u.add(outgoing{id: id})
+		if id >= window {
+			u.settle(id-window+1, id-window+1, nil)
+		}
+	}
+	if n := cap(u.queue); n > 8*window {
+		t.Errorf("%d places for %d deliveries", n, window)
+	}
+	if got := u.settle(0, 0, nil); len(got) != 1 {
+		t.Errorf("the first is told as %v", got)
+	}
+	if got := u.settle(0, 100_000, nil); len(got) != window-1 {
+		t.Errorf("%d are left", len(got))
+	}
+}

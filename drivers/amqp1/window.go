@@ -3,6 +3,7 @@ package amqp1
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/patchbay-go/patchbay/messaging"
 )
@@ -31,7 +32,7 @@ func (s *session) write(frame []byte) error {
 }
 
 // writeParts writes a message in as many frames as it takes, and reports whether
-// some of them wait for room. An error means that nothing was written. s.mu is held.
+// some of them wait for room, or for the end of the connection. An error means that nothing was written. s.mu is held.
 func (s *session) writeParts(l *sender, t transfer, payload []byte) (waits bool, err error) {
 	const most = 64 // bytes of a frame that are no payload
 	for t.more = true; t.more; t.first = false {
@@ -44,8 +45,12 @@ func (s *session) writeParts(l *sender, t transfer, payload []byte) (waits bool,
 			s.waiting = append(s.waiting, waiting{b, l, t.id, t.first, !t.more, t.settled})
 			continue
 		}
-		if err := s.write(b); err != nil && t.first {
-			return false, err // else the end of the connection tells
+		switch err := s.write(b); {
+		case err == nil:
+		case t.first:
+			return false, err
+		default:
+			return true, nil // the end of the connection tells
 		}
 	}
 	return len(s.waiting) > 0, nil
@@ -63,7 +68,7 @@ func (s *session) catchUp(done []outgoing) []outgoing {
 			done = s.unsettled.settle(w.id, w.id, done)
 		}
 	}
-	s.waiting = append(s.waiting[:0], s.waiting[n:]...)
+	s.waiting = slices.Delete(s.waiting, 0, n)
 	s.adjust()
 	return done
 }
@@ -112,7 +117,7 @@ func (s *session) disposed(v fields) error {
 	}
 	s.mu.Unlock()
 	for i := range done {
-		done[i].result = done[i].from.c.p.outcome(&d, done[i].must)
+		done[i].result = done[i].from.c.outcome(&done[i], &d)
 	}
 	s.finish(done)
 	return nil
@@ -128,7 +133,18 @@ func (s *session) finish(done []outgoing) {
 	s.done = done[:0]
 }
 
-// outcome says what a disposition means for a message that the peer was sent.
+// outcome says what a disposition means for a message that the peer was sent. One for
+// which a queue was declared has nowhere to go if that is gone, since somebody deleted it,
+// or its policy did.
+func (c *conn) outcome(o *outgoing, d *disposition) error {
+	if o.queue != "" && c.p.noRoute && (d.state == stateReleased || d.state == stateModified) {
+		c.nodes.forget(o.queue)
+		return joined(messaging.ErrNotSent, fmt.Errorf("the queue %q is gone", o.queue))
+	}
+	return c.p.outcome(d, o.must)
+}
+
+// outcome says what a disposition means for a message without a queue of its own.
 func (p *profile) outcome(d *disposition, mustArrive bool) error {
 	switch d.state {
 	case stateAccepted:
