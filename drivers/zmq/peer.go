@@ -70,6 +70,7 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 		}
 	}
 	x.address(&head)
+	p.link.Ahead(len(x.data)) // credits bound it, so that we go on reading meanwhile
 	var err error
 	if x.done != nil { // somebody waits for it
 		err = p.link.Append(x.data)
@@ -148,6 +149,7 @@ func (p *peer) drop(number uint32, closed bool, told *outcomes) {
 	}
 	for _, x := range unsettled {
 		p.unsettled.take(x.seq)
+		p.arrived(x)
 	}
 	p.again(unsettled, told)
 }
@@ -179,10 +181,11 @@ func (p *peer) received(seq uint64, told *outcomes) error {
 	}
 	full := !p.window()
 	for p.acked < seq {
-		p.acked++
-		if x := p.unsettled.find(p.acked); x != nil {
+		if x := p.unsettled.find(p.acked + 1); x != nil {
+			p.arrived(x)
 			x.complete(told, "", nil, nil)
 		}
+		p.acked++
 	}
 	if full {
 		for _, m := range p.members {
@@ -193,12 +196,21 @@ func (p *peer) received(seq uint64, told *outcomes) error {
 	return nil
 }
 
+// arrived notes that the peer has read a request that is on its way. client.mu is
+// held.
+func (p *peer) arrived(x *parcel) {
+	if x.seq > p.acked {
+		p.link.Ahead(-len(x.data))
+	}
+}
+
 // settled notes what became of a request. client.mu is held.
 func (p *peer) settled(seq uint64, o proto.Outcome, told *outcomes) {
 	x := p.unsettled.take(seq)
 	if x == nil {
 		return
 	}
+	p.arrived(x)
 	m := x.member
 	m.outstanding--
 	switch o {
