@@ -44,8 +44,8 @@ type call struct {
 // received.
 func (p *peer) window() bool { return p.seq-p.acked < uint64(p.client.c.window) }
 
-// send sends a parcel to a member. It returns false when the link broke: then
-// nothing was sent. client.mu is held.
+// send sends a parcel to a member, unless that is too late or too large for it. It
+// returns false when the link broke: then nothing was sent. client.mu is held.
 func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 	if p.most > 0 && int64(x.size) > p.most {
 		x.complete(told, m.name(), messaging.ErrRejected,
@@ -53,7 +53,12 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 		x.release()
 		return true
 	}
-	ttl, _ := x.left()
+	ttl, alive := x.left()
+	if !alive { // as a time to live, none is for ever
+		x.complete(told, m.name(), messaging.ErrNotSent, errExpired)
+		x.release()
+		return true
+	}
 	head := proto.Head{Kind: proto.Request, Source: m.source.Number, Seq: p.seq + 1, TTL: ttl, Count: x.count}
 	if x.again {
 		head.Flags |= proto.Redelivered

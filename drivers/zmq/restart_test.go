@@ -74,3 +74,43 @@ func TestSendsThatWaitForARestart(t *testing.T) {
 		t.Errorf("it was sent messages of %d bytes", sizes)
 	}
 }
+
+// TestExpiredWhileRepaired: what expires while its link is being repaired is not sent
+// again, least of all as though it lived for ever.
+func TestExpiredWhileRepaired(t *testing.T) {
+	ctx := t.Context()
+	c := &conn{o: &options{}, window: 8, life: ctx, byID: map[uint64]linkRef{}}
+	cl := newClient(c)
+	cl.on = true
+	to := messaging.Address{Topic: "work"}
+	hello := &proto.HelloBody{Node: proto.NodeID{1}, Sources: []proto.Source{{Number: 1, Address: to, Prefetch: 8}}}
+	cd := &candidate{client: cl, endpoint: "tcp://one", life: ctx, tried: true}
+	var peers []*link.Link
+	for range 2 {
+		ours, theirs := link.Pipe(ctx, link.Options{MaxMessage: 1 << 20, WriteTimeout: time.Minute})
+		defer ours.Abort(errLeaving)
+		defer theirs.Abort(errLeaving)
+		peers = append(peers, ours)
+	}
+	p, err := cl.join(cd, peers[0], hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const life = 20 * time.Millisecond
+	if err := cl.send(ctx, to, &messaging.Message{TTL: life}, make(outcomeOf, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.handle(&proto.Head{Kind: proto.Received, Seq: 1}, &link.Message{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	cut := errors.New("cut")
+	peers[0].Abort(cut)
+	cd.down(p, peers[0], cut, false)
+	<-time.After(2 * life)
+	if _, err := cl.join(cd, peers[1], hello); err != nil {
+		t.Fatal(err)
+	}
+	if p.seq > 0 {
+		t.Errorf("%d messages were sent again", p.seq)
+	}
+}
