@@ -46,7 +46,12 @@ func Open(ctx context.Context, nc net.Conn, server bool, security Security, o *O
 }
 
 func open(ctx context.Context, nc net.Conn, server bool, security Security, o *Options) (*Link, error) {
-	mechanism, err := security.mechanism(ctx)
+	if err := nc.SetDeadline(time.Now().Add(o.Handshake)); err != nil {
+		return nil, err
+	}
+	asking, answered := context.WithTimeout(ctx, o.Handshake) // whoever has the credentials may hang, too
+	mechanism, err := security.mechanism(asking)
+	answered()
 	if err != nil {
 		return nil, err
 	}

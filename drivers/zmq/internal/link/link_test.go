@@ -359,3 +359,28 @@ func TestAhead(t *testing.T) {
 	case <-time.After(50 * time.Millisecond): // what is shown is that nothing happens meanwhile
 	}
 }
+
+// TestCredentialsThatDoNotCome: whoever is asked for credentials has the time of a
+// handshake, as the peer has.
+func TestCredentialsThatDoNotCome(t *testing.T) {
+	o := options()
+	o.Handshake = 100 * time.Millisecond
+	hangs := func(ctx context.Context) (link.Credentials, error) {
+		<-ctx.Done()
+		return link.Credentials{}, context.Cause(ctx)
+	}
+	s := serve(t, hangs, o, limits())
+	nc, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	select {
+	case err := <-s.refused:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	case <-time.After(limit):
+		t.Error("the handshake does not end")
+	}
+}
