@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -78,7 +79,7 @@ func newLink(ctx context.Context, nc net.Conn, in *bufio.Reader, from *deadlines
 	l := &Link{
 		o: o, nc: nc,
 		out: coalesce.New(nc, coalesce.Options{
-			Limit:        1 << 40, // what bounds it is above: credits and Room
+			Limit:        math.MaxInt, // what bounds it is above: credits and Room
 			WriteTimeout: o.WriteTimeout,
 			Keep:         keepBuffer,
 		}),
