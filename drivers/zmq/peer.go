@@ -245,7 +245,7 @@ func (p *peer) settled(seq uint64, o proto.Outcome, told *outcomes) {
 	if m.backlog.Len() > 0 {
 		m.flush(told)
 	}
-	if m.pool.queue.Len() > 0 {
+	if m.pool.queue.Len() > 0 || m.rooms > 0 { // who it came for may have given up before there was room here
 		p.client.dispatch(m.pool, told)
 	}
 }
