@@ -242,13 +242,6 @@ func (c *Conn) Room(ctx context.Context, limit int) error {
 	return nil
 }
 
-// Waiting returns how many bytes wait to be written.
-func (c *Conn) Waiting() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.buf) + c.left
-}
-
 // Stalled returns for how long the peer has not taken anything, while there was
 // something to write.
 func (c *Conn) Stalled() time.Duration {
