@@ -68,7 +68,7 @@ func (c *conn) listenUnix(ctx context.Context) (net.Listener, func(), error) {
 	}
 	sweepSockets(ctx, dir)
 	name := hex.EncodeToString(c.id[:8])
-	path, hidden := filepath.Join(dir, name+".sock"), filepath.Join(dir, "."+name)
+	path, hidden := filepath.Join(dir, name+".sock"), filepath.Join(dir, "."+name+".new") // as long: both must fit into an address
 	ln, err := new(net.ListenConfig).Listen(ctx, "unix", hidden)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a socket: %w", err)

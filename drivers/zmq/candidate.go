@@ -237,7 +237,9 @@ func (cl *client) join(cd *candidate, lk *link.Link, hello *proto.HelloBody) (*p
 	p.seq, p.acked = 0, 0
 	p.unsettled, p.calls = ledger{}, map[string]call{}
 	if cd.broken != p {
+		cl.trying++ // what waits for the old node is not given up before we know of the new one
 		cd.abandon(&told)
+		cl.trying--
 	}
 	cd.broken = nil
 	p.resume(hello.Sources, &told)

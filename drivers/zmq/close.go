@@ -99,12 +99,17 @@ func (cl *client) leave() {
 	given := cl.lost
 	for _, rt := range cl.routes {
 		for _, p := range rt.pools {
-			for e := p.queue.Front(); e != nil; e = e.Next() {
-				if x := e.Value.(*parcel); x.accepted {
-					given++
-				} else if x.sent == nil {
+			for e := p.queue.Front(); e != nil; {
+				x, next := e.Value.(*parcel), e.Next()
+				if x.sent == nil { // else its Send takes it out
+					if x.accepted {
+						given++
+					}
+					p.queue.Remove(e) // room may still come
+					x.place = nil
 					x.complete(&told, p.group, messaging.ErrNotSent, errLeaving)
 				}
+				e = next
 			}
 			for _, m := range p.members {
 				given += m.backlog.Len()

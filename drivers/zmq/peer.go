@@ -44,8 +44,8 @@ type call struct {
 // received.
 func (p *peer) window() bool { return p.seq-p.acked < uint64(p.client.c.window) }
 
-// send sends a parcel to a member. It returns false when the link broke: then
-// nothing was sent. client.mu is held.
+// send sends a parcel to a member, unless that is too late or too large for it. It
+// returns false when the link broke: then nothing was sent. client.mu is held.
 func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 	if p.most > 0 && int64(x.size) > p.most {
 		x.complete(told, m.name(), messaging.ErrRejected,
@@ -53,7 +53,12 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 		x.release()
 		return true
 	}
-	ttl, _ := x.left()
+	ttl, alive := x.left()
+	if !alive { // as a time to live, none is for ever
+		x.complete(told, m.name(), messaging.ErrNotSent, errExpired)
+		x.release()
+		return true
+	}
 	head := proto.Head{Kind: proto.Request, Source: m.source.Number, Seq: p.seq + 1, TTL: ttl, Count: x.count}
 	if x.again {
 		head.Flags |= proto.Redelivered
@@ -70,6 +75,7 @@ func (p *peer) send(m *member, x *parcel, more bool, told *outcomes) bool {
 		}
 	}
 	x.address(&head)
+	p.link.Ahead(len(x.data)) // credits bound it, so that we go on reading meanwhile
 	var err error
 	if x.done != nil { // somebody waits for it
 		err = p.link.Append(x.data)
@@ -148,6 +154,7 @@ func (p *peer) drop(number uint32, closed bool, told *outcomes) {
 	}
 	for _, x := range unsettled {
 		p.unsettled.take(x.seq)
+		p.arrived(x)
 	}
 	p.again(unsettled, told)
 }
@@ -179,10 +186,11 @@ func (p *peer) received(seq uint64, told *outcomes) error {
 	}
 	full := !p.window()
 	for p.acked < seq {
-		p.acked++
-		if x := p.unsettled.find(p.acked); x != nil {
+		if x := p.unsettled.find(p.acked + 1); x != nil {
+			p.arrived(x)
 			x.complete(told, "", nil, nil)
 		}
+		p.acked++
 	}
 	if full {
 		for _, m := range p.members {
@@ -193,12 +201,21 @@ func (p *peer) received(seq uint64, told *outcomes) error {
 	return nil
 }
 
+// arrived notes that the peer has read a request that is on its way. client.mu is
+// held.
+func (p *peer) arrived(x *parcel) {
+	if x.seq > p.acked {
+		p.link.Ahead(-len(x.data))
+	}
+}
+
 // settled notes what became of a request. client.mu is held.
 func (p *peer) settled(seq uint64, o proto.Outcome, told *outcomes) {
 	x := p.unsettled.take(seq)
 	if x == nil {
 		return
 	}
+	p.arrived(x)
 	m := x.member
 	m.outstanding--
 	switch o {
@@ -228,7 +245,7 @@ func (p *peer) settled(seq uint64, o proto.Outcome, told *outcomes) {
 	if m.backlog.Len() > 0 {
 		m.flush(told)
 	}
-	if m.pool.queue.Len() > 0 {
+	if m.pool.queue.Len() > 0 || m.rooms > 0 { // who it came for may have given up before there was room here
 		p.client.dispatch(m.pool, told)
 	}
 }

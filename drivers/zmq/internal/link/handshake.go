@@ -15,11 +15,8 @@ import (
 )
 
 // shake makes the ZMTP handshake over nc, with zmq4, and returns what reads the
-// traffic that follows. The ends of ctx and of the time for it end it.
+// traffic that follows. The end of ctx ends it, and so does nc's deadline.
 func shake(ctx context.Context, nc net.Conn, server bool, security zmq4.Security, o *Options) (in *bufio.Reader, from *deadlines, err error) {
-	if err := nc.SetDeadline(time.Now().Add(o.Handshake)); err != nil {
-		return nil, nil, err
-	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	from = &deadlines{Conn: nc}
 	g := &guard{Conn: nc, in: bufio.NewReaderSize(from, readBuffer)}

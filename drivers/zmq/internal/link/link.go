@@ -6,9 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-zeromq/zmq4"
@@ -25,6 +27,8 @@ type Link struct {
 	in   frames
 	life context.Context //nolint:containedctx // ends with the link, so that who waits for room does
 	end  context.CancelCauseFunc
+
+	ahead atomic.Int64 // see Ahead
 
 	mu     sync.Mutex // protects the following
 	beat   *time.Timer
@@ -43,7 +47,12 @@ func Open(ctx context.Context, nc net.Conn, server bool, security Security, o *O
 }
 
 func open(ctx context.Context, nc net.Conn, server bool, security Security, o *Options) (*Link, error) {
-	mechanism, err := security.mechanism(ctx)
+	if err := nc.SetDeadline(time.Now().Add(o.Handshake)); err != nil {
+		return nil, err
+	}
+	asking, answered := context.WithTimeout(ctx, o.Handshake) // whoever has the credentials may hang, too
+	mechanism, err := security.mechanism(asking)
+	answered()
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +79,7 @@ func newLink(ctx context.Context, nc net.Conn, in *bufio.Reader, from *deadlines
 	l := &Link{
 		o: o, nc: nc,
 		out: coalesce.New(nc, coalesce.Options{
-			Limit:        1 << 40, // what bounds it is above: credits and Room
+			Limit:        math.MaxInt, // what bounds it is above: credits and Room
 			WriteTimeout: o.WriteTimeout,
 			Keep:         keepBuffer,
 		}),
@@ -88,19 +97,35 @@ func newLink(ctx context.Context, nc net.Conn, in *bufio.Reader, from *deadlines
 // Remote returns the peer's address.
 func (l *Link) Remote() net.Addr { return l.nc.RemoteAddr() }
 
-// Read reads the next message. When the peer has left a lot unread it waits for
-// that first: so a peer that asks and does not listen stops itself. An error is
-// final.
+// Read reads the next message. When the peer has left a lot unread, and more than
+// Ahead allows, it waits for that first: so a peer that asks and does not listen
+// stops itself. An error is final.
 func (l *Link) Read(m *Message) error {
 	var err error
 	if !l.Ready() { // what is here already is little
-		err = l.out.Room(l.life, outLimit)
+		err = l.patience()
 	}
 	if err == nil {
 		err = l.in.read(m)
 	}
 	return l.explain(err)
 }
+
+// patience waits until the peer has not left a lot unread.
+func (l *Link) patience() error {
+	waiting := l.out.Waiting() // before ahead is looked at, which grows first
+	limit := outLimit + int(l.ahead.Load())
+	if waiting < limit {
+		return nil
+	}
+	return l.out.Room(l.life, limit)
+}
+
+// Ahead adds to what the peer may leave unread while Read goes on, or takes off it
+// when n is negative: before something is written that is bounded by what the peer
+// has asked for, and when the peer has said that it has read that. If both sides
+// had much to write, and neither read before the other had, neither would.
+func (l *Link) Ahead(n int) { l.ahead.Add(int64(n)) }
 
 // Ready reports whether Read will return a message at once. It is for the goroutine
 // that reads, and what it was given holds.
@@ -151,7 +176,7 @@ func (l *Link) command(name string, body []byte) error {
 	if name != zmq4.CmdPing || len(body) < ttl {
 		return nil
 	}
-	if err := l.out.Room(l.life, outLimit); err != nil {
+	if err := l.patience(); err != nil {
 		return err
 	}
 	return l.Write(appendCommand(nil, zmq4.CmdPong, body[ttl:]))

@@ -328,3 +328,59 @@ func TestDialErrors(t *testing.T) {
 		t.Errorf("a cancelled dial: %v, want context.Canceled", err)
 	}
 }
+
+// TestAhead: who has written much waits for the peer to read before it reads itself,
+// unless what it wrote is bounded otherwise.
+func TestAhead(t *testing.T) {
+	a, b := link.Pipe(t.Context(), options())
+	defer a.Abort(errors.New("the test is over"))
+	defer b.Abort(errors.New("the test is over"))
+	const large = 2 << 20 // no buffer is beneath a pipe
+	a.Ahead(large)
+	if err := a.Write(make([]byte, large)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Write(frames([]byte("one"))); err != nil {
+		t.Fatal(err)
+	}
+	var m link.Message
+	if err := a.Read(&m); err != nil || string(m.Head) != "one" {
+		t.Fatalf("%q, %v", m.Head, err)
+	}
+	a.Ahead(-large) // it says that it has read it, and has not
+	read := make(chan error, 1)
+	go func() { read <- a.Read(&m) }()
+	if err := b.Write(frames([]byte("two"))); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-read:
+		t.Errorf("%q, %v was read from who does not read", m.Head, err)
+	case <-time.After(50 * time.Millisecond): // what is shown is that nothing happens meanwhile
+	}
+}
+
+// TestCredentialsThatDoNotCome: whoever is asked for credentials has the time of a
+// handshake, as the peer has.
+func TestCredentialsThatDoNotCome(t *testing.T) {
+	o := options()
+	o.Handshake = 100 * time.Millisecond
+	hangs := func(ctx context.Context) (link.Credentials, error) {
+		<-ctx.Done()
+		return link.Credentials{}, context.Cause(ctx)
+	}
+	s := serve(t, hangs, o, limits())
+	nc, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	select {
+	case err := <-s.refused:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	case <-time.After(limit):
+		t.Error("the handshake does not end")
+	}
+}
