@@ -26,8 +26,9 @@ check: fmt vet lint test ## all that a change must pass: format, vet, lint, then
 fmt: ## fail when a file is not formatted; `make fmt FIX=1` formats it
 	$(LINT) fmt $(if $(FIX),,--diff)
 
-vet: ## go vet
+vet: ## go vet, and whether it builds where an int has 32 bits
 	$(GO) vet ./...
+	GOARCH=386 $(GO) build ./...
 	cd bench/rivals && $(GO) vet ./...
 
 lint: ## golangci-lint at the version in tools/go.mod; its first build takes some minutes
