@@ -163,23 +163,6 @@ func TestPoolAuthFailureEndsTheWait(t *testing.T) {
 			t.Errorf("dialled %d times, want each of the 2 hosts once", n)
 		}
 	})
-	t.Run("of one host of two", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s := &script{dial: func(n int, ep Endpoint) error {
-				if ep.Host.Host == "a" {
-					return fmt.Errorf("%w: %w", ErrConnect, ErrAuth)
-				}
-				if n < 6 {
-					return fmt.Errorf("%w: refused", ErrConnect)
-				}
-				return nil
-			}}
-			tr := s.open(t, "script://u:p@a,u:p@b/", nil)
-			if err := tr.Send(within(t, time.Hour), topic, &Envelope{}, nil); err != nil {
-				t.Errorf("the other host came up, but %v", err)
-			}
-		})
-	})
 }
 
 // Whatever one host refuses for good, another may come up.

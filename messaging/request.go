@@ -150,11 +150,8 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, erro
 		select {
 		case ev := <-c.events:
 			switch {
-			case ev.reply != nil:
-				c.ended = true
-				return ev.reply, nil
-			case ev.err != nil:
-				return nil, ev.err
+			case c.take(&ev):
+				return ev.reply, ev.err
 			case ev.rang:
 				if c.alarm.isOver() {
 					return c.giveUp(ctx)
@@ -162,7 +159,6 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, erro
 			case timer != nil:
 				due = time.Now().Add(monitor)
 				timer.Reset(monitor)
-				c.beat = ev.beat
 			}
 		case <-silence:
 			if now := time.Now(); now.Sub(due) > monitor/16 { // we stood still: what came meanwhile is yet to be read
@@ -177,20 +173,25 @@ func (c *call) wait(ctx context.Context, monitor time.Duration) (*Incoming, erro
 	}
 }
 
+// take notes what the call was told, and reports whether that is its end.
+func (c *call) take(ev *event) bool {
+	switch {
+	case ev.reply != nil:
+		c.ended = true
+	case ev.beat != nil:
+		c.beat = ev.beat // whose server is to know, if we give up
+	}
+	return ev.reply != nil || ev.err != nil
+}
+
 // giveUp ends the wait because ctx has ended, unless what ended the call was told
 // before: of two that are there, a select takes either.
 func (c *call) giveUp(ctx context.Context) (*Incoming, error) {
 	for {
 		select {
 		case ev := <-c.events:
-			switch {
-			case ev.reply != nil:
-				c.ended = true
-				return ev.reply, nil
-			case ev.err != nil:
-				return nil, ev.err
-			case ev.beat != nil:
-				c.beat = ev.beat // whose server is to know
+			if c.take(&ev) {
+				return ev.reply, ev.err
 			}
 		default:
 			return nil, gaveUpCall(ctx)

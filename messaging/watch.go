@@ -37,15 +37,19 @@ func (t *Transport) Watch(in *Incoming) (*Watch, error) {
 	return w, nil
 }
 
-// minDue is how long a heartbeat has at least, whatever a caller asks for.
-const minDue = 10 * time.Millisecond
+// minBeat bounds how often a caller can make a server send heartbeats.
+const minBeat = 10 * time.Millisecond
+
+// Interval is how often a heartbeat is due: every half of what the caller waits for
+// one, and no more often than every 10 ms.
+func (w *Watch) Interval() time.Duration { return max(w.in.Monitor/2, minBeat) }
 
 // Beat sends one heartbeat and waits for its outcome, but not for longer than until
 // the next one is due. ErrReplyRefused and ErrNoRoute mean that the caller is gone.
 func (w *Watch) Beat(ctx context.Context) error {
 	address, _ := w.t.calls.addressNow() // without one the caller cannot tell, which is all
 	e := &Envelope{ReplyTo: address}
-	due, cancel := context.WithTimeout(ctx, max(w.in.Monitor/2, minDue))
+	due, cancel := context.WithTimeout(ctx, w.Interval())
 	defer cancel()
 	err := w.t.ReplyOnce(due, w.in, e)
 	if errors.Is(err, ErrNoRoute) && !errors.Is(err, ErrReplyRefused) {

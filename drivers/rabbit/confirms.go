@@ -3,6 +3,7 @@ package rabbit
 import (
 	"sync"
 
+	"github.com/patchbay-go/patchbay/internal/fifo"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -35,11 +36,7 @@ func (w *confirms) add(s sent) bool {
 	if w.ended {
 		return false
 	}
-	if w.head > 0 && len(w.queue) == cap(w.queue) { // move instead of growing
-		n := copy(w.queue, w.queue[w.head:])
-		clear(w.queue[n:])
-		w.queue, w.head = w.queue[:n], 0
-	}
+	w.queue, w.head = fifo.Room(w.queue, w.head)
 	w.queue = append(w.queue, s)
 	return true
 }

@@ -144,3 +144,26 @@ func TestConfirmedBeforeItWasMade(t *testing.T) {
 		}
 	}
 }
+
+// TestPublishesAreNotMovedForEach: a full window whose first publish is confirmed when
+// the next is made costs no more than a small one.
+func TestPublishesAreNotMovedForEach(t *testing.T) {
+	w := confirms{first: 1}
+	for len(w.queue) < 1<<12 || len(w.queue) < cap(w.queue) {
+		w.add(sent{})
+	}
+	const rounds = 1 << 14
+	moved := 0
+	for i := range rounds {
+		if told := w.confirmed(uint64(i+1), false, nil); len(told) != 1 {
+			t.Fatalf("%d are told by one confirmation", len(told))
+		}
+		w.add(sent{})
+		if w.head == 0 {
+			moved++
+		}
+	}
+	if moved > rounds>>10 {
+		t.Errorf("moved %d times in %d rounds", moved, rounds)
+	}
+}

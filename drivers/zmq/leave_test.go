@@ -3,9 +3,7 @@ package zmq
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/link"
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/proto"
@@ -16,15 +14,10 @@ import (
 // server has room for it just before it hears of the end.
 func TestRoomWhileLeaving(t *testing.T) {
 	ctx := t.Context()
-	c := &conn{o: &options{}, window: 8, life: ctx, log: slog.New(slog.DiscardHandler), byID: map[uint64]linkRef{}}
-	cl := newClient(c)
-	cl.on = true
-	ours, theirs := link.Pipe(ctx, link.Options{WriteTimeout: time.Minute})
-	defer ours.Abort(errLeaving)
-	defer theirs.Abort(errLeaving)
+	cl := unlinked(t)
 	to := messaging.Address{Topic: "work"}
 	cd := &candidate{client: cl, endpoint: "tcp://one", life: ctx, tried: true}
-	p, err := cl.join(cd, ours, &proto.HelloBody{Node: proto.NodeID{1}, Sources: []proto.Source{{Number: 1, Address: to, Prefetch: 8}}})
+	p, err := cl.join(cd, linked(t), &proto.HelloBody{Node: proto.NodeID{1}, Sources: []proto.Source{{Number: 1, Address: to, Prefetch: 8}}})
 	if err != nil {
 		t.Fatal(err)
 	}

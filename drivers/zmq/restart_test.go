@@ -15,21 +15,11 @@ import (
 // its endpoint now, in its order, and is not told that nobody is there.
 func TestSendsThatWaitForARestart(t *testing.T) {
 	ctx := t.Context()
-	c := &conn{o: &options{}, window: 8, life: ctx, byID: map[uint64]linkRef{}}
-	cl := newClient(c)
-	cl.on = true
-	linked := func() *link.Link {
-		ours, theirs := link.Pipe(ctx, link.Options{WriteTimeout: time.Minute})
-		t.Cleanup(func() {
-			ours.Abort(errLeaving)
-			theirs.Abort(errLeaving)
-		})
-		return ours
-	}
+	cl := unlinked(t)
 	to := messaging.Address{Topic: "work"}
 	sources := []proto.Source{{Number: 1, Address: to, Prefetch: 8}}
 	cd := &candidate{client: cl, endpoint: "tcp://one", life: ctx, tried: true}
-	first := linked()
+	first := linked(t)
 	p, err := cl.join(cd, first, &proto.HelloBody{Node: proto.NodeID{1}, Sources: sources})
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +41,7 @@ func TestSendsThatWaitForARestart(t *testing.T) {
 		queued = cl.routes[to].pools[0].queue.Len() > 0
 		cl.mu.Unlock()
 	}
-	next, err := cl.join(cd, linked(), &proto.HelloBody{Node: proto.NodeID{2}, Sources: sources})
+	next, err := cl.join(cd, linked(t), &proto.HelloBody{Node: proto.NodeID{2}, Sources: sources})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,9 +69,7 @@ func TestSendsThatWaitForARestart(t *testing.T) {
 // again, least of all as though it lived for ever.
 func TestExpiredWhileRepaired(t *testing.T) {
 	ctx := t.Context()
-	c := &conn{o: &options{}, window: 8, life: ctx, byID: map[uint64]linkRef{}}
-	cl := newClient(c)
-	cl.on = true
+	cl := unlinked(t)
 	to := messaging.Address{Topic: "work"}
 	hello := &proto.HelloBody{Node: proto.NodeID{1}, Sources: []proto.Source{{Number: 1, Address: to, Prefetch: 8}}}
 	cd := &candidate{client: cl, endpoint: "tcp://one", life: ctx, tried: true}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/link"
 	"github.com/patchbay-go/patchbay/drivers/zmq/internal/proto"
@@ -15,15 +14,10 @@ import (
 // is given back, so that the server has it for others.
 func TestRoomForWhoGaveUp(t *testing.T) {
 	ctx := t.Context()
-	c := &conn{o: &options{}, window: 8, life: ctx, byID: map[uint64]linkRef{}}
-	cl := newClient(c)
-	cl.on = true
-	ours, theirs := link.Pipe(ctx, link.Options{WriteTimeout: time.Minute})
-	defer ours.Abort(errLeaving)
-	defer theirs.Abort(errLeaving)
+	cl := unlinked(t)
 	to := messaging.Address{Topic: "work"}
 	cd := &candidate{client: cl, endpoint: "tcp://one", life: ctx, tried: true}
-	p, err := cl.join(cd, ours, &proto.HelloBody{Node: proto.NodeID{1}, Sources: []proto.Source{{Number: 1, Address: to, Prefetch: 1}}})
+	p, err := cl.join(cd, linked(t), &proto.HelloBody{Node: proto.NodeID{1}, Sources: []proto.Source{{Number: 1, Address: to, Prefetch: 1}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ const (
 )
 
 // amqpParts are what the two drivers over AMQP share.
-var amqpParts = []string{"internal/coalesce", "internal/gate", "internal/inbox", "internal/intern", "internal/lifetime", "internal/splice", "internal/tlsurl"}
+var amqpParts = []string{"internal/coalesce", "internal/fifo", "internal/gate", "internal/inbox", "internal/intern", "internal/lifetime", "internal/splice", "internal/tlsurl"}
 
 var rules = []rule{
 	{
@@ -188,7 +188,7 @@ var rules = []rule{
 	},
 	{
 		"internal/serving",
-		[]string{"messaging", "internal/throttle"},
+		[]string{"messaging", "internal/fifo", "internal/throttle"},
 		"it is the part of a server that knows neither requests nor notifications",
 	},
 	{
@@ -215,8 +215,13 @@ var rules = []rule{
 		"it counts who is inside, and knows nothing of messaging",
 	},
 	{
-		"internal/inbox", nil,
+		"internal/inbox",
+		[]string{"internal/fifo"},
 		"it is a queue, which knows nothing of messaging",
+	},
+	{
+		"internal/fifo", nil,
+		"it is about slices, which know nothing of messaging",
 	},
 	{
 		"internal/lifetime",

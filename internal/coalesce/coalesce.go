@@ -9,7 +9,6 @@
 package coalesce
 
 import (
-	"context"
 	"net"
 	"runtime"
 	"sync"
@@ -216,42 +215,6 @@ func (c *Conn) Kick() {
 // immediate writes what it can without waiting. An error is that of the
 // connection; that it cannot take anything now is none.
 type immediate interface{ try(b []byte) (int, error) }
-
-// Room waits, under ctx, until less than limit bytes wait to be written: for who
-// must not fill the buffer faster than the peer reads. Its error is ctx's cause,
-// or what Write would return.
-func (c *Conn) Room(ctx context.Context, limit int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.buf)+c.left >= limit && c.err == nil {
-		defer context.AfterFunc(ctx, func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.room.Broadcast()
-		})()
-	}
-	for len(c.buf)+c.left >= limit && c.err == nil && ctx.Err() == nil {
-		c.room.Wait()
-	}
-	switch {
-	case c.err != nil:
-		return c.err
-	case len(c.buf)+c.left >= limit:
-		return context.Cause(ctx)
-	}
-	return nil
-}
-
-// Stalled returns for how long the peer has not taken anything, while there was
-// something to write.
-func (c *Conn) Stalled() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.writing {
-		return 0
-	}
-	return time.Since(c.began)
-}
 
 // SetWriteTimeout replaces Options.WriteTimeout, for a write that is under way
 // too. Zero or less is never: for a peer which has announced that it will not

@@ -1,7 +1,11 @@
 // Package inbox holds what was received until somebody polls it.
 package inbox
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/patchbay-go/patchbay/internal/fifo"
+)
 
 // Inbox is a queue whose Put does not wait. It has no bound of its own: what a peer
 // may send without an answer is the bound. It is safe for concurrent use; New makes
@@ -20,11 +24,7 @@ func New[T any]() *Inbox[T] { return &Inbox[T]{ready: make(chan struct{}, 1)} }
 // Put adds x at the end.
 func (b *Inbox[T]) Put(x T) {
 	b.mu.Lock()
-	if len(b.queue) == cap(b.queue) && b.head > len(b.queue)/2 { // move instead of growing, but not for each
-		n := copy(b.queue, b.queue[b.head:])
-		clear(b.queue[n:])
-		b.queue, b.head = b.queue[:n], 0
-	}
+	b.queue, b.head = fifo.Room(b.queue, b.head)
 	b.queue = append(b.queue, x)
 	b.mu.Unlock()
 	b.signal()

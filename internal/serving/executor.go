@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/patchbay-go/patchbay/internal/fifo"
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
@@ -104,11 +105,7 @@ func (w *Workers) begin(task func()) bool {
 	if w.closed() {
 		return false
 	}
-	if len(w.tasks) == cap(w.tasks) && w.head > len(w.tasks)/2 { // move instead of growing
-		n := copy(w.tasks, w.tasks[w.head:])
-		clear(w.tasks[n:])
-		w.tasks, w.head = w.tasks[:n], 0
-	}
+	w.tasks, w.head = fifo.Room(w.tasks, w.head)
 	w.tasks = append(w.tasks, task)
 	w.call()
 	return true

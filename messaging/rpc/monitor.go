@@ -9,9 +9,6 @@ import (
 	"github.com/patchbay-go/patchbay/messaging"
 )
 
-// minBeat bounds how often a caller can make a server send heartbeats.
-const minBeat = 10 * time.Millisecond
-
 // monitor sends heartbeats to a caller that asked for them, one every half of
 // the time after which it takes the server for lost.
 type monitor struct {
@@ -33,7 +30,7 @@ func (s *Server) startMonitor(ctx context.Context, in *messaging.Incoming, calle
 			return
 		}
 		defer w.Close()
-		ticker := time.NewTicker(max(in.Monitor/2, minBeat))
+		ticker := time.NewTicker(w.Interval())
 		defer ticker.Stop()
 		for {
 			select {

@@ -25,6 +25,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -123,6 +124,7 @@ type view struct {
 	list    *memberlist.Memberlist
 	seeds   []string
 	changed chan struct{} // holds a token when members have changed
+	asSeen  atomic.Value  // a string: the endpoint with which one who was asked named us
 
 	once    sync.Once
 	stop    chan struct{} // closed by Close
@@ -130,7 +132,6 @@ type view struct {
 
 	mu       sync.Mutex        // protects the following
 	endpoint string            // ours; empty: we do not listen
-	asSeen   string            // the endpoint with which one who was asked named us
 	members  map[string]string // name of a node that listens to its endpoint
 }
 
@@ -155,9 +156,9 @@ func (v *view) Register(ctx context.Context, endpoint string) (discovery.Lease, 
 func (v *view) tell(ctx context.Context, seed, endpoint string) error {
 	began := time.Now()
 	for pause := time.Millisecond; ; pause *= 2 {
-		v.setNamed("")
+		v.asSeen.Store("")
 		_, err := v.list.Join([]string{seed})
-		if err != nil || v.named() == endpoint || time.Since(began)+pause > joinTime {
+		if err != nil || v.asSeen.Load() == endpoint || time.Since(began)+pause > joinTime {
 			return nil //nolint:nilerr // a seed that does not answer is usual, as for the first node
 		}
 		timer := time.NewTimer(pause)
@@ -312,22 +313,10 @@ type merges view
 func (m *merges) NotifyMerge(peers []*memberlist.Node) error {
 	for _, n := range peers {
 		if n.Name == m.name {
-			(*view)(m).setNamed(string(n.Meta))
+			m.asSeen.Store(string(n.Meta))
 		}
 	}
 	return nil
-}
-
-func (v *view) setNamed(endpoint string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.asSeen = endpoint
-}
-
-func (v *view) named() string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.asSeen
 }
 
 // logWriter takes memberlist's lines: none is more than a detail here, since links
